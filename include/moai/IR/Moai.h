@@ -1,0 +1,67 @@
+//===- Moai.h - The moai dialect -------------------------------------------===//
+#ifndef MOAI_IR_MOAI_H
+#define MOAI_IR_MOAI_H
+
+#include "moai/IR/DimList.h"
+#include "moai/Plan/Dim.h"
+#include "moai/Plan/Work.h"
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+#include <optional>
+#include <string>
+
+namespace moai {
+class GradientBuilder;
+
+/// Letters of the factors of each operand's and each result's dimensions.
+struct FactorMapping {
+  llvm::SmallVector<std::string, 3> operands;
+  llvm::SmallVector<std::string, 2> results;
+};
+
+/// A kernel that reads each operand and writes each result once.
+OpWork getStreamingWork(mlir::Operation *op, const DimBinding &binding);
+} // namespace moai
+
+#include "moai/IR/MoaiDialect.h.inc"
+#define GET_TYPEDEF_CLASSES
+#include "moai/IR/MoaiTypes.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "moai/IR/MoaiAttrs.h.inc"
+#include "moai/IR/MoaiInterfaces.h.inc"
+#define GET_OP_CLASSES
+#include "moai/IR/MoaiOps.h.inc"
+
+namespace moai {
+
+/// Names of the discardable attributes the compiler attaches; each says what it holds.
+namespace attrs {
+inline constexpr llvm::StringLiteral kBinding = "moai.binding";     ///< module: dense i64, a value per symbol
+inline constexpr llvm::StringLiteral kConfig = "moai.config";       ///< module: #moai.config to compile for
+inline constexpr llvm::StringLiteral kRole = "moai.role";           ///< argument: parameter, buffer, input, label, constant
+inline constexpr llvm::StringLiteral kName = "moai.name";           ///< argument: its name in the framework
+inline constexpr llvm::StringLiteral kPhase = "moai.phase";         ///< op: "backward"; absent in the forward
+inline constexpr llvm::StringLiteral kStage = "moai.stage";         ///< op or function: pipeline stage, from 0
+inline constexpr llvm::StringLiteral kBlock = "moai.block";         ///< call: name of the repeated block's instance
+inline constexpr llvm::StringLiteral kRecompute = "moai.recompute"; ///< op: runs a second time, in the backward
+inline constexpr llvm::StringLiteral kSchedule = "moai.schedule";   ///< stage function: +k forward, -k backward of micro-batch k, from 1
+inline constexpr llvm::StringLiteral kMemory = "moai.memory";       ///< stage function: planned bytes by category
+} // namespace attrs
+
+/// The module's symbol values; every symbol is 1 where the module says nothing.
+DimBinding getBinding(mlir::Operation *module);
+void setBinding(mlir::Operation *module, const DimBinding &binding);
+
+/// True for f16, bf16, f32, f64 and complex elements.
+bool isFloating(mlir::Type type);
+inline SymTensorType tensorOf(mlir::Value value) { return llvm::cast<SymTensorType>(value.getType()); }
+
+} // namespace moai
+
+#endif // MOAI_IR_MOAI_H

@@ -1,0 +1,51 @@
+//===- MoaiInterfaces.td - What an op says about itself --------------------===//
+#ifndef MOAI_IR_MOAIINTERFACES_TD
+#define MOAI_IR_MOAIINTERFACES_TD
+
+include "mlir/IR/OpBase.td"
+
+def Moai_WorkOpInterface : OpInterface<"WorkOpInterface"> {
+  let cppNamespace = "::moai";
+  let description = [{ What running the op once costs: floating-point operations and bytes of memory traffic. }];
+  let methods = [
+    InterfaceMethod<[{Floating-point operations, bytes moved and kernel kind under a binding. By default a kernel that
+      reads its operands and writes its results once.}],
+      "::moai::OpWork", "getWork", (ins "const ::moai::DimBinding &":$binding), "",
+      [{ return ::moai::getStreamingWork($_op.getOperation(), binding); }]>,
+  ];
+}
+
+def Moai_ViewOpInterface : OpInterface<"ViewOpInterface"> {
+  let cppNamespace = "::moai";
+  let description = [{ The op rearranges its first operand; its result may share that operand's storage. }];
+  let methods = [
+    InterfaceMethod<[{Strides of the result, in elements, if it can alias an operand of the given concrete shape and strides;
+      nothing if it must copy.}],
+      "::std::optional<::llvm::SmallVector<int64_t, 4>>", "getAliasStrides",
+      (ins "::llvm::ArrayRef<int64_t>":$shape, "::llvm::ArrayRef<int64_t>":$strides, "const ::moai::DimBinding &":$binding)>,
+  ];
+}
+
+def Moai_GradientOpInterface : OpInterface<"GradientOpInterface"> {
+  let cppNamespace = "::moai";
+  let description = [{ The op's reverse-mode rule. }];
+  let methods = [
+    InterfaceMethod<[{Emits the ops that turn gradients of the results into gradients of the operands. The builder says which
+      operands need one, hands out forward values (recording them as saved) and takes the results.}],
+      "void", "buildGradient", (ins "::moai::GradientBuilder &":$gradients)>,
+  ];
+}
+
+def Moai_FactorOpInterface : OpInterface<"FactorOpInterface"> {
+  let cppNamespace = "::moai";
+  let description = [{
+    The op as an einsum-like mapping from dimensions to named factors. A factor that no result carries is summed over:
+    splitting it leaves partial sums.
+  }];
+  let methods = [
+    InterfaceMethod<"One letter per dimension of each operand and each result; `.` where the dimension can't be split.",
+      "::moai::FactorMapping", "getFactors", (ins)>,
+  ];
+}
+
+#endif // MOAI_IR_MOAIINTERFACES_TD

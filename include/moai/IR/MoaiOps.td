@@ -1,0 +1,355 @@
+//===- MoaiOps.td - The ops of the moai dialect ----------------------------===//
+#ifndef MOAI_IR_MOAIOPS_TD
+#define MOAI_IR_MOAIOPS_TD
+
+include "moai/IR/MoaiDialect.td"
+include "moai/IR/MoaiInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+// Every op takes and returns whole tensors and prints as `moai.op operands attributes : (types) -> types`.
+class Moai_Op<string mnemonic, list<Trait> traits = []> : Op<Moai_Dialect, mnemonic, traits> {
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+defvar Work = DeclareOpInterfaceMethods<Moai_WorkOpInterface, ["getWork"]>;
+defvar Streams = Moai_WorkOpInterface;
+defvar Grad = DeclareOpInterfaceMethods<Moai_GradientOpInterface>;
+defvar Factors = DeclareOpInterfaceMethods<Moai_FactorOpInterface>;
+defvar View = DeclareOpInterfaceMethods<Moai_ViewOpInterface>;
+
+//===----------------------------------------------------------------------===//
+// Matrix products
+//===----------------------------------------------------------------------===//
+
+def Moai_ContractOp : Moai_Op<"contract", [Pure, Work, Grad, Factors]> {
+  let summary = "a product summed over shared factors, as einsum writes it";
+  let description = [{
+    `moai.contract %x, %w {equation = "abk,nk->abn"}` is a linear layer. A letter names a factor; letters missing on the
+    right are summed. Constraints: one letter per dimension; equal letters have equal dimensions; the optional third operand
+    is a bias of rank 1 that matches the last letter of the result. Matmul work counts 2 x product of all factors.
+  }];
+  let arguments = (ins Moai_AnyTensor:$lhs, Moai_AnyTensor:$rhs, Optional<Moai_AnyTensor>:$bias, StrAttr:$equation);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_ConvolutionOp : Moai_Op<"convolution", [Pure, Work, Grad]> {
+  let summary = "convolution of [n, c, spatial...] with [o, c/groups, spatial...]";
+  let arguments = (ins Moai_AnyTensor:$input, Moai_AnyTensor:$weight, Optional<Moai_AnyTensor>:$bias, DenseI64ArrayAttr:$strides,
+                       DenseI64ArrayAttr:$padding, DenseI64ArrayAttr:$dilation, I64Attr:$groups);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_ConvolutionBackwardOp : Moai_Op<"convolution_backward", [Pure, Work]> {
+  let summary = "gradient of a convolution for its input or its weight";
+  let description = [{ `wrt` is `input` or `weight`; the operand is the forward's other one, the result has the shape of the named one. }];
+  let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$other, StrAttr:$wrt, DenseI64ArrayAttr:$strides,
+                       DenseI64ArrayAttr:$padding, DenseI64ArrayAttr:$dilation, I64Attr:$groups);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+//===----------------------------------------------------------------------===//
+// Attention
+//===----------------------------------------------------------------------===//
+
+class Moai_AttentionBase<string mnemonic, list<Trait> traits> : Moai_Op<mnemonic, traits> {
+  string attentionDoc = [{
+    `mask` is `causal`, `sliding_window` (of `window` positions, the query's own included), `full`, or `bias` (the operand
+    `bias` is added to the scores). Key and value may have fewer heads than the query, by an integer factor.
+  }];
+}
+
+def Moai_AttentionOp : Moai_AttentionBase<"attention", [Pure, Work, Grad, Factors]> {
+  let summary = "scaled dot-product attention over [batch, heads, sequence, width]";
+  let description = attentionDoc;
+  let arguments = (ins Moai_AnyTensor:$query, Moai_AnyTensor:$key, Moai_AnyTensor:$value, Optional<Moai_AnyTensor>:$bias,
+                       StrAttr:$mask, I64Attr:$window, F64Attr:$scale, F64Attr:$dropout);
+  let results = (outs Moai_AnyTensor:$result, Moai_AnyTensor:$logsumexp);
+}
+
+def Moai_AttentionBackwardOp : Moai_AttentionBase<"attention_backward", [Pure, Work]> {
+  let summary = "gradients of attention for query, key, value and, if wanted, bias";
+  let description = attentionDoc;
+  let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$query, Moai_AnyTensor:$key, Moai_AnyTensor:$value,
+                       Moai_AnyTensor:$result, Moai_AnyTensor:$logsumexp, Optional<Moai_AnyTensor>:$bias, StrAttr:$mask,
+                       I64Attr:$window, F64Attr:$scale, F64Attr:$dropout);
+  let results = (outs Variadic<Moai_AnyTensor>:$gradients);
+}
+
+//===----------------------------------------------------------------------===//
+// Element by element, along a dimension, over dimensions
+//===----------------------------------------------------------------------===//
+
+def Moai_ElementwiseOp : Moai_Op<"elementwise", [Pure, Streams, Grad, Factors]> {
+  let summary = "one scalar function applied element by element, with broadcasting";
+  let description = [{
+    `kind` names the function (`add`, `mul`, `silu`, `silu_backward`, ...; the list with arities is in Elementwise.cpp);
+    `scalars` are its constant arguments. Shapes are aligned at the last dimension; each operand's dimension equals the
+    result's or is 1.
+  }];
+  let arguments = (ins Variadic<Moai_AnyTensor>:$inputs, StrAttr:$kind, DefaultValuedAttr<DenseF64ArrayAttr, "{}">:$scalars);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_CastOp : Moai_Op<"cast", [Pure, Streams, Grad, Factors]> {
+  let summary = "conversion to another element type";
+  let arguments = (ins Moai_AnyTensor:$input);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_CopyOp : Moai_Op<"copy", [Pure, Streams, Grad, Factors]> {
+  let summary = "a contiguous copy";
+  let arguments = (ins Moai_AnyTensor:$input);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_ReduceOp : Moai_Op<"reduce", [Pure, Streams, Grad]> {
+  let summary = "reduction over some dimensions";
+  let description = [{ `kind` is sum, mean, amax, amin, any, all, prod, var, norm, argmax or argmin. Reduced dimensions stay as 1 if `keep_dims`. }];
+  let arguments = (ins Moai_AnyTensor:$input, StrAttr:$kind, DenseI64ArrayAttr:$dims, BoolAttr:$keep_dims);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_ScanOp : Moai_Op<"scan", [Pure, Streams]> {
+  let summary = "running reduction along one dimension";
+  let arguments = (ins Moai_AnyTensor:$input, StrAttr:$kind, I64Attr:$dim);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_NormalizeOp : Moai_Op<"normalize", [Pure, Streams, Grad, AttrSizedOperandSegments]> {
+  let summary = "normalisation with optional scale and shift";
+  let description = [{
+    `kind` is `layer_norm` or `rms_norm` over the last `axes` dimensions, `group_norm` (`axes` groups) or `batch_norm`. The
+    second result holds the statistics the backward needs.
+  }];
+  let arguments = (ins Moai_AnyTensor:$input, Optional<Moai_AnyTensor>:$weight, Optional<Moai_AnyTensor>:$bias, StrAttr:$kind, I64Attr:$axes, F64Attr:$eps);
+  let results = (outs Moai_AnyTensor:$result, Moai_AnyTensor:$statistics);
+}
+
+def Moai_NormalizeBackwardOp : Moai_Op<"normalize_backward", [Pure, Streams]> {
+  let summary = "gradients of a normalisation for input and, if given, weight and bias";
+  let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$input, Moai_AnyTensor:$statistics, Optional<Moai_AnyTensor>:$weight, StrAttr:$kind, I64Attr:$axes);
+  let results = (outs Variadic<Moai_AnyTensor>:$gradients);
+}
+
+def Moai_SoftmaxOp : Moai_Op<"softmax", [Pure, Streams, Grad]> {
+  let summary = "softmax, or its logarithm, along one dimension";
+  let arguments = (ins Moai_AnyTensor:$input, I64Attr:$dim, BoolAttr:$log);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_SoftmaxBackwardOp : Moai_Op<"softmax_backward", [Pure, Streams]> {
+  let summary = "gradient of softmax, from its result";
+  let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$output, I64Attr:$dim, BoolAttr:$log);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_DropoutOp : Moai_Op<"dropout", [Pure, Streams, Grad]> {
+  let summary = "dropout with probability p; the mask is kept for the backward";
+  let arguments = (ins Moai_AnyTensor:$input, F64Attr:$p);
+  let results = (outs Moai_AnyTensor:$result, Moai_AnyTensor:$mask);
+}
+
+def Moai_CrossEntropyOp : Moai_Op<"cross_entropy", [Pure, Streams, Grad]> {
+  let summary = "cross entropy of [rows, classes] logits against class indices";
+  let description = [{ The second result is the logarithm of the softmax, which the backward reads. }];
+  let arguments = (ins Moai_AnyTensor:$logits, Moai_AnyTensor:$target, StrAttr:$reduction, I64Attr:$ignore_index, F64Attr:$label_smoothing);
+  let results = (outs Moai_AnyTensor:$loss, Moai_AnyTensor:$log_probabilities);
+}
+
+def Moai_CrossEntropyBackwardOp : Moai_Op<"cross_entropy_backward", [Pure, Streams]> {
+  let summary = "gradient of the cross entropy for its logits";
+  let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$log_probabilities, Moai_AnyTensor:$target, StrAttr:$reduction, I64Attr:$ignore_index, F64Attr:$label_smoothing);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+//===----------------------------------------------------------------------===//
+// Views and joins
+//===----------------------------------------------------------------------===//
+
+def Moai_ReshapeOp : Moai_Op<"reshape", [Pure, Work, View, Grad]> {
+  let summary = "the same elements in row-major order under other dimensions; copies where strides don't allow a view";
+  let arguments = (ins Moai_AnyTensor:$input);
+  let results = (outs Moai_AnyTensor:$result);
+  let hasFolder = 1;
+}
+
+def Moai_TransposeOp : Moai_Op<"transpose", [Pure, Work, View, Grad]> {
+  let summary = "dimension i of the result is dimension permutation[i] of the operand";
+  let arguments = (ins Moai_AnyTensor:$input, DenseI64ArrayAttr:$permutation);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_ExpandOp : Moai_Op<"expand", [Pure, Work, View, Grad]> {
+  let summary = "repeats dimensions of size 1 without copying; new leading dimensions may appear";
+  let arguments = (ins Moai_AnyTensor:$input);
+  let results = (outs Moai_AnyTensor:$result);
+  let hasFolder = 1;
+}
+
+def Moai_SliceOp : Moai_Op<"slice", [Pure, Work, View, Grad]> {
+  let summary = "positions start, start + step, ... of one dimension; the result says how many";
+  let description = [{ `start` is a dimension in its textual form, so that a slice from the end follows the sequence. }];
+  let arguments = (ins Moai_AnyTensor:$input, I64Attr:$dim, StrAttr:$start, I64Attr:$step);
+  let results = (outs Moai_AnyTensor:$result);
+  let hasFolder = 1;
+}
+
+def Moai_InsertSliceOp : Moai_Op<"insert_slice", [Pure, Streams, Grad]> {
+  let summary = "the first operand with one slice replaced by the second";
+  let arguments = (ins Moai_AnyTensor:$into, Moai_AnyTensor:$source, I64Attr:$dim, StrAttr:$start, I64Attr:$step);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_ConcatOp : Moai_Op<"concat", [Pure, Streams, Grad]> {
+  let summary = "joins along one dimension";
+  let arguments = (ins Variadic<Moai_AnyTensor>:$inputs, I64Attr:$dim);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_PadOp : Moai_Op<"pad", [Pure, Streams, Grad]> {
+  let summary = "embeds the operand in zeros: its element 0 lands at `start` of dimension `dim`, further ones `step` apart";
+  let arguments = (ins Moai_AnyTensor:$input, I64Attr:$dim, StrAttr:$start, I64Attr:$step);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+//===----------------------------------------------------------------------===//
+// Sources and indices
+//===----------------------------------------------------------------------===//
+
+def Moai_GenerateOp : Moai_Op<"generate", [Pure, Streams]> {
+  let summary = "a tensor made of nothing: arange (start, step), full (value), empty, tril, or random";
+  let arguments = (ins StrAttr:$kind, DefaultValuedAttr<DenseF64ArrayAttr, "{}">:$scalars);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_EmbeddingOp : Moai_Op<"embedding", [Pure, Work, Grad]> {
+  let summary = "rows of a [vocabulary, width] table";
+  let description = [{ The gradient of row `padding_index` is zero; -1 means no such row. }];
+  let arguments = (ins Moai_AnyTensor:$weight, Moai_AnyTensor:$indices, I64Attr:$padding_index);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_EmbeddingBackwardOp : Moai_Op<"embedding_backward", [Pure, Streams]> {
+  let summary = "gradient of an embedding for its table";
+  let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$indices, I64Attr:$padding_index);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_GatherOp : Moai_Op<"gather", [Pure, Work, Grad]> {
+  let summary = "elements of the first operand at the indices";
+  let description = [{ `kind` is `index` (one index tensor per entry of `dims`, broadcast together), `gather` or `index_select` (along dims[0]). }];
+  let arguments = (ins Moai_AnyTensor:$input, Variadic<Moai_AnyTensor>:$indices, StrAttr:$kind, DenseI64ArrayAttr:$dims);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_ScatterOp : Moai_Op<"scatter", [Pure, Streams, Grad]> {
+  let summary = "the first operand with elements at the indices replaced by, or increased by, the last operand";
+  let description = [{ `kind` as in gather, `accumulate` adds. `scalars` holds the value where no tensor of values is given. }];
+  let arguments = (ins Moai_AnyTensor:$into, Variadic<Moai_AnyTensor>:$inputs, StrAttr:$kind, DenseI64ArrayAttr:$dims, BoolAttr:$accumulate,
+                       DefaultValuedAttr<DenseF64ArrayAttr, "{}">:$scalars);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_SortOp : Moai_Op<"sort", [Pure, Streams, Grad]> {
+  let summary = "largest `k` (or all, if k is 0) along one dimension, with their indices";
+  let arguments = (ins Moai_AnyTensor:$input, I64Attr:$dim, I64Attr:$k, BoolAttr:$descending);
+  let results = (outs Moai_AnyTensor:$values, Moai_AnyTensor:$indices);
+}
+
+def Moai_HistogramOp : Moai_Op<"histogram", [Pure, Streams]> {
+  let summary = "counts in equal bins";
+  let arguments = (ins Moai_AnyTensor:$input, F64Attr:$low, F64Attr:$high);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+//===----------------------------------------------------------------------===//
+// Experts
+//===----------------------------------------------------------------------===//
+
+def Moai_RouteOp : Moai_Op<"route", [Pure, Streams]> {
+  let summary = "orders the (token, choice) rows by expert";
+  let description = [{
+    From [tokens, choices] expert numbers: `order`, the flat (token x choices + choice) positions sorted by expert; `inverse`,
+    where each flat position went; `offsets`, the end of each expert's rows.
+  }];
+  let arguments = (ins Moai_AnyTensor:$choices);
+  let results = (outs Moai_AnyTensor:$order, Moai_AnyTensor:$inverse, Moai_AnyTensor:$offsets);
+}
+
+def Moai_DispatchOp : Moai_Op<"dispatch", [Pure, Streams, Grad, Factors]> {
+  let summary = "copies each token's row once per chosen expert, in expert order";
+  let arguments = (ins Moai_AnyTensor:$input, Moai_AnyTensor:$order, Moai_AnyTensor:$inverse, I64Attr:$choices);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_ExpertMatmulOp : Moai_Op<"expert_matmul", [Pure, Work, Grad, Factors]> {
+  let summary = "[rows, k] times each row's expert of [experts, k, n] (or [experts, n, k] if `transposed`)";
+  let arguments = (ins Moai_AnyTensor:$input, Moai_AnyTensor:$weight, Moai_AnyTensor:$offsets, BoolAttr:$transposed);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_ExpertOuterOp : Moai_Op<"expert_outer", [Pure, Work]> {
+  let summary = "per expert, the product of [rows, m] transposed with [rows, n]: [experts, m, n]";
+  let arguments = (ins Moai_AnyTensor:$lhs, Moai_AnyTensor:$rhs, Moai_AnyTensor:$offsets);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_CombineOp : Moai_Op<"combine", [Pure, Streams, Grad, Factors]> {
+  let summary = "sums the rows of each token's experts, back in token order";
+  let arguments = (ins Moai_AnyTensor:$input, Moai_AnyTensor:$order, Moai_AnyTensor:$inverse, I64Attr:$choices);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+//===----------------------------------------------------------------------===//
+// Ops that aren't understood
+//===----------------------------------------------------------------------===//
+
+def Moai_OpaqueOp : Moai_Op<"opaque", [Streams, Grad]> {
+  let summary = "a framework op that moai does not know";
+  let description = [{ Costs its traffic, can't be split, and saves every operand for a backward of the same cost. }];
+  let arguments = (ins Variadic<Moai_AnyTensor>:$inputs, StrAttr:$target);
+  let results = (outs Variadic<Moai_AnyTensor>:$outputs);
+}
+
+//===----------------------------------------------------------------------===//
+// Distribution
+//===----------------------------------------------------------------------===//
+
+class Moai_TransferOp<string mnemonic> : Moai_Op<mnemonic, []> {
+  let arguments = (ins Variadic<Moai_AnyTensor>:$inputs, I64Attr:$peer);
+  let results = (outs Variadic<Moai_AnyTensor>:$outputs);
+}
+
+def Moai_SendOp : Moai_TransferOp<"send"> {
+  let summary = "sends a micro-batch's tensors to stage `peer`";
+}
+def Moai_ReceiveOp : Moai_TransferOp<"receive"> {
+  let summary = "receives a micro-batch's tensors from stage `peer`";
+}
+
+class Moai_CollectiveOp<string mnemonic> : Moai_Op<mnemonic, []> {
+  let arguments = (ins Variadic<Moai_AnyTensor>:$inputs, StrAttr:$axis, I64Attr:$group_size);
+  let results = (outs Variadic<Moai_AnyTensor>:$outputs);
+}
+
+def Moai_AllGatherOp : Moai_CollectiveOp<"all_gather"> {
+  let summary = "makes whole tensors of the flat shards that the members of `axis` hold";
+  let description = [{ Operands are flat [ceil(n / group_size)] shards, results the whole tensors, perhaps in another element type. }];
+}
+def Moai_ReduceScatterOp : Moai_CollectiveOp<"reduce_scatter"> {
+  let summary = "sums whole tensors over `axis`; each member keeps one flat shard";
+}
+def Moai_AllReduceOp : Moai_CollectiveOp<"all_reduce"> {
+  let summary = "sums tensors over `axis`; every member keeps the sum";
+}
+
+def Moai_OptimizerOp : Moai_Op<"optimizer", [AttrSizedOperandSegments, Streams]> {
+  let summary = "one AdamW update of flat shards";
+  let description = [{ Takes gradients, master parameters and both moments; returns the new parameters and moments, in that order. }];
+  let arguments = (ins Variadic<Moai_AnyTensor>:$gradients, Variadic<Moai_AnyTensor>:$parameters, Variadic<Moai_AnyTensor>:$firstMoments,
+                       Variadic<Moai_AnyTensor>:$secondMoments, StrAttr:$kind);
+  let results = (outs Variadic<Moai_AnyTensor>:$outputs);
+}
+
+#endif // MOAI_IR_MOAIOPS_TD

@@ -1,0 +1,37 @@
+//===- Import.h - From a framework's file to a moai module -----------------===//
+#ifndef MOAI_IMPORT_IMPORT_H
+#define MOAI_IMPORT_IMPORT_H
+
+#include "moai/Plan/Model.h"
+#include "absl/status/statusor.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "llvm/ADT/StringMap.h"
+#include <optional>
+
+namespace moai {
+
+struct ImportOptions {
+  /// Positions to plan for instead of the exported number.
+  std::optional<int64_t> sequenceLength;
+  /// Values for symbols of a dynamic export, or `INPUT:DIM`-free names of dimensions listed by --describe.
+  llvm::StringMap<int64_t> shapes;
+  /// Refuse ops that moai doesn't know instead of keeping them opaque.
+  bool strict = false;
+};
+
+struct ImportedModel {
+  /// One function @step from arguments (roles and names as attributes) to the loss, calling one function per repeated
+  /// block. Owned by the context it was imported into.
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  ModelSummary summary;
+};
+
+/// Reads a .pt2 archive written by torch.export.save. Weights are never read. The context must have the moai and func
+/// dialects loaded. Fails with one sentence that names the file, the place, what was found and what was expected.
+absl::StatusOr<ImportedModel> importPt2(llvm::StringRef path, const ImportOptions &options, mlir::MLIRContext &context);
+
+} // namespace moai
+
+#endif // MOAI_IMPORT_IMPORT_H

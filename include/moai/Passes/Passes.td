@@ -1,0 +1,67 @@
+//===- Passes.td - From a training graph to what each device runs ----------===//
+#ifndef MOAI_PASSES_PASSES_TD
+#define MOAI_PASSES_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+class Moai_Pass<string flag> : Pass<flag, "::mlir::ModuleOp">;
+
+def NormalizeGraph : Moai_Pass<"moai-normalize-graph"> {
+  let summary = "Removes dead ops, identity views and repeated generators";
+  let description = [{ Requires an imported module. Afterwards no op without effect is unused and no view returns its operand's type. }];
+}
+
+def BuildBackward : Moai_Pass<"moai-build-backward"> {
+  let summary = "Appends the backward of @step from each op's gradient rule";
+  let description = [{
+    Requires a function @step that returns one scalar loss. Afterwards @step returns the loss and one gradient per
+    argument of role parameter, in argument order; each called function @f has become @f.forward, which also returns what the
+    backward needs, and @f.backward.
+  }];
+}
+
+def SplitMicroBatches : Moai_Pass<"moai-split-micro-batches"> {
+  let summary = "Binds `b` to the samples of one micro-batch of one replica";
+  let description = [{ Requires moai.config. Afterwards moai.binding's `b` is batch_per_device. }];
+}
+
+def PartitionStages : Moai_Pass<"moai-partition-stages"> {
+  let summary = "Assigns every op of @step to a pipeline stage and inserts the transfers between them";
+  let description = [{
+    Requires the backward. Cuts the forward where the slowest stage is fastest (ties: least parameter memory, then least
+    traffic); a backward op runs where its forward ran. Afterwards every op of @step has moai.stage and a value crosses
+    stages only through send and receive.
+  }];
+  let options = [Option<"accelerator", "accelerator", "std::string", "\"4xLarge.2048GB\"", "Accelerator whose kernel times balance the stages">];
+}
+
+def InsertRecompute : Moai_Pass<"moai-insert-recompute"> {
+  let summary = "Recomputes blocks, or their attention, norms and pointwise ops, in the backward";
+  let description = [{
+    Requires the backward. `full` calls a block's forward again right before its backward, so that only block inputs stay;
+    `selective` repeats everything but matrix products inside the block's backward.
+  }];
+}
+
+def DistributeParams : Moai_Pass<"moai-distribute-params"> {
+  let summary = "Shards parameters and optimizer states over the data-parallel group";
+  let description = [{
+    Requires moai.stage. With zero >= 1 parameters arrive as flat fp32 shards, are gathered once per step, and their
+    gradients are reduce-scattered and updated in shards; otherwise gradients are all-reduced and updated whole.
+  }];
+}
+
+def SchedulePipeline : Moai_Pass<"moai-schedule-pipeline"> {
+  let summary = "Outlines each stage's forward, backward and update, and fixes the order of its micro-batches";
+  let description = [{
+    Requires moai.stage. Afterwards there is one function per stage and part (@stageK.load, .forward, .backward, .update) and
+    a function @stageK whose moai.schedule lists its tasks: +k forward, -k backward of micro-batch k, counted from 1.
+  }];
+}
+
+def PlanMemory : Moai_Pass<"moai-plan-memory"> {
+  let summary = "Computes the peak memory of every stage under its schedule";
+  let description = [{ Requires the outlined stages. Afterwards each @stageK has moai.memory, bytes by category. }];
+}
+
+#endif // MOAI_PASSES_PASSES_TD

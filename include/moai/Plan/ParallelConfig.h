@@ -1,0 +1,71 @@
+//===- ParallelConfig.h - One way of splitting a training step --------------===//
+#ifndef MOAI_PLAN_PARALLELCONFIG_H
+#define MOAI_PLAN_PARALLELCONFIG_H
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/JSON.h"
+#include <cstdint>
+#include <string>
+
+namespace moai {
+
+/// What a block's forward keeps for its backward. `Selective` drops what attention and norms save and computes
+/// it again, `Full` keeps the block's input alone.
+enum class Recomputation : uint8_t { None, Selective, Full };
+
+/// The order in which a stage runs its micro-batches.
+enum class ScheduleKind : uint8_t { GPipe, OneFOneB, InterleavedOneFOneB, ZbH1, ZbH2, ZbV };
+
+/// One candidate. Everywhere outside C++ (text, JSON, the `#moai.config` attribute) the fields carry the names in
+/// snake case: `num_stages=2,num_micro_batches=16`. Devices are laid out with the stage outermost and the data
+/// axis innermost.
+struct ParallelConfig {
+  int64_t numStages = 1;
+  int64_t numMicroBatches = 1;
+  int64_t batchPerDevice = 1; ///< samples of one micro-batch in one data-parallel replica
+  int64_t dataParallel = 1;
+  int64_t tensorParallel = 1;
+  int64_t contextParallel = 1;
+  int64_t expertParallel = 1;      ///< splits the experts inside data x context; adds no devices
+  bool sequenceParallel = false;   ///< norms and residuals are split along the sequence over the tensor axis
+  int64_t zero = 0;                ///< sharded over data: 1 optimizer states, 2 and gradients, 3 and parameters
+  bool lowPrecisionParams = true;  ///< the gathered copy of the parameters is bf16, otherwise fp32
+  Recomputation recomputation = Recomputation::None;
+  ScheduleKind schedule = ScheduleKind::OneFOneB;
+  int64_t virtualStages = 1;       ///< model chunks per stage
+
+  /// batchPerDevice x numMicroBatches x dataParallel: samples of one step.
+  int64_t globalBatch() const;
+  /// numStages x dataParallel x tensorParallel x contextParallel. Both products saturate at INT64_MAX.
+  int64_t numDevices() const;
+
+  bool operator==(const ParallelConfig &other) const;
+  bool operator!=(const ParallelConfig &other) const { return !(*this == other); }
+};
+
+/// The spelling shared by text, JSON and IR: `none`, `selective`, `full`.
+llvm::StringRef toString(Recomputation recomputation);
+/// `gpipe`, `1f1b`, `interleaved-1f1b`, `zb-h1`, `zb-h2`, `zb-v`.
+llvm::StringRef toString(ScheduleKind schedule);
+absl::StatusOr<Recomputation> parseRecomputation(llvm::StringRef text);
+absl::StatusOr<ScheduleKind> parseScheduleKind(llvm::StringRef text);
+
+/// InvalidArgument, naming the field, where a field is out of its range or two contradict each other. Whether a
+/// model divides so is a pass's business.
+absl::Status checkConfig(const ParallelConfig &config);
+
+/// Reads `key=value,...` over the defaults; spaces around keys and values are ignored, a key given twice is an
+/// error. The result has passed checkConfig. `parseConfig(toString(c)) == c` for every valid c.
+absl::StatusOr<ParallelConfig> parseConfig(llvm::StringRef text);
+
+/// Every field, in the order above: `num_stages=2,num_micro_batches=16,...`.
+std::string toString(const ParallelConfig &config);
+
+/// The same names; numbers and booleans as such, enumerations as their spelling.
+llvm::json::Object toJSON(const ParallelConfig &config);
+
+} // namespace moai
+
+#endif // MOAI_PLAN_PARALLELCONFIG_H

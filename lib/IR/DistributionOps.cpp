@@ -1,0 +1,85 @@
+//===- DistributionOps.cpp - Transfers, collectives, the optimizer ---------===//
+#include "OpSupport.h"
+
+using namespace mlir;
+using namespace moai;
+
+static LogicalResult verifyTransfer(Operation *op, int64_t peer) {
+  if (peer < 0)
+    return op->emitOpError() << "peer must be a stage number, found " << peer;
+  return success();
+}
+
+LogicalResult SendOp::verify() {
+  if (getInputs().empty() || !getOutputs().empty())
+    return emitOpError("takes tensors and returns none");
+  return verifyTransfer(*this, getPeer());
+}
+
+LogicalResult ReceiveOp::verify() {
+  if (!getInputs().empty() || getOutputs().empty())
+    return emitOpError("takes none and returns tensors");
+  return verifyTransfer(*this, getPeer());
+}
+
+static LogicalResult verifyCollective(Operation *op, OperandRange inputs, ResultRange outputs, StringRef axis, int64_t groupSize) {
+  if (groupSize < 1)
+    return op->emitOpError() << "group_size must be positive, found " << groupSize;
+  if (axis.empty())
+    return op->emitOpError("must name the mesh axis it runs over");
+  if (inputs.size() != outputs.size())
+    return op->emitOpError() << "has " << inputs.size() << " operands and " << outputs.size() << " results";
+  return success();
+}
+
+// A flat shard holds the whole tensor's elements divided by the group, rounded up.
+static LogicalResult verifyShard(Operation *op, SymTensorType whole, SymTensorType shard, int64_t groupSize) {
+  if (failed(expectRank(op, "shard", shard, 1)))
+    return failure();
+  Dim elements = 1;
+  for (const Dim &dim : whole.getShape())
+    elements = elements * dim;
+  if (!elements.isConstant())
+    return op->emitOpError() << "cannot shard " << elements.str() << " elements: the number depends on the batch";
+  return expectDim(op, "shard", shard, 0, Dim((elements.constant() + groupSize - 1) / groupSize));
+}
+
+LogicalResult AllGatherOp::verify() {
+  if (failed(verifyCollective(*this, getInputs(), getOutputs(), getAxis(), getGroupSize())))
+    return failure();
+  for (auto [shard, whole] : llvm::zip(getInputs(), getOutputs()))
+    if (failed(verifyShard(*this, tensorOf(whole), tensorOf(shard), getGroupSize())))
+      return failure();
+  return success();
+}
+
+LogicalResult ReduceScatterOp::verify() {
+  if (failed(verifyCollective(*this, getInputs(), getOutputs(), getAxis(), getGroupSize())))
+    return failure();
+  for (auto [whole, shard] : llvm::zip(getInputs(), getOutputs()))
+    if (failed(verifyShard(*this, tensorOf(whole), tensorOf(shard), getGroupSize())))
+      return failure();
+  return success();
+}
+
+LogicalResult AllReduceOp::verify() {
+  if (failed(verifyCollective(*this, getInputs(), getOutputs(), getAxis(), getGroupSize())))
+    return failure();
+  for (auto [input, output] : llvm::zip(getInputs(), getOutputs()))
+    if (failed(expectSameShape(*this, "result", tensorOf(output), tensorOf(input))))
+      return failure();
+  return success();
+}
+
+LogicalResult OptimizerOp::verify() {
+  size_t count = getGradients().size();
+  if (getParameters().size() != count || getFirstMoments().size() != count || getSecondMoments().size() != count)
+    return emitOpError() << "has " << count << " gradients for " << getParameters().size() << " parameters, " << getFirstMoments().size()
+                         << " first and " << getSecondMoments().size() << " second moments";
+  if (getOutputs().size() != 3 * count)
+    return emitOpError() << "returns " << getOutputs().size() << " tensors, expected " << 3 * count;
+  for (auto [gradient, parameter] : llvm::zip(getGradients(), getParameters()))
+    if (failed(expectSameShape(*this, "gradient", tensorOf(gradient), tensorOf(parameter))))
+      return failure();
+  return success();
+}

@@ -1,0 +1,181 @@
+//===- ElementwiseOps.cpp - Scalar functions, casts, copies ----------------===//
+#include "OpSupport.h"
+#include "llvm/ADT/StringMap.h"
+
+using namespace mlir;
+using namespace moai;
+
+namespace {
+/// What the backward of a unary function reads.
+enum class Saves { Nothing, Input, Output };
+
+struct UnaryRule {
+  Saves saves;
+};
+} // namespace
+
+// Differentiable functions of one tensor. The backward of `f` is the kernel `f_backward(gradient, saved)`; where
+// nothing is saved it is `f_backward(gradient)`.
+static const llvm::StringMap<UnaryRule> &unaryRules() {
+  static const llvm::StringMap<UnaryRule> rules = {
+      {"neg", {Saves::Nothing}},      {"abs", {Saves::Input}},         {"pow", {Saves::Input}},       {"sqrt", {Saves::Output}},
+      {"rsqrt", {Saves::Output}},     {"exp", {Saves::Output}},        {"expm1", {Saves::Output}},    {"log", {Saves::Input}},
+      {"log1p", {Saves::Input}},      {"sin", {Saves::Input}},         {"cos", {Saves::Input}},       {"tanh", {Saves::Output}},
+      {"sigmoid", {Saves::Output}},   {"silu", {Saves::Input}},        {"gelu", {Saves::Input}},      {"gelu_tanh", {Saves::Input}},
+      {"relu", {Saves::Output}},      {"relu6", {Saves::Input}},       {"leaky_relu", {Saves::Input}}, {"elu", {Saves::Input}},
+      {"hardtanh", {Saves::Input}},   {"hardswish", {Saves::Input}},   {"hardsigmoid", {Saves::Input}}, {"mish", {Saves::Input}},
+      {"softplus", {Saves::Input}},   {"erf", {Saves::Input}},         {"reciprocal", {Saves::Output}}, {"clamp", {Saves::Input}},
+      {"log_sigmoid", {Saves::Input}}, {"view_as_complex", {Saves::Nothing}}, {"view_as_real", {Saves::Nothing}},
+      {"polar", {Saves::Input}},
+  };
+  return rules;
+}
+
+LogicalResult ElementwiseOp::verify() {
+  if (getInputs().empty())
+    return emitOpError("needs at least one operand");
+  SymTensorType result = tensorOf(getResult());
+  auto shape = result.getShape();
+  for (auto [index, input] : llvm::enumerate(getInputs())) {
+    SymTensorType type = tensorOf(input);
+    if (type.getRank() > shape.size())
+      return emitOpError() << "operand " << index << " has rank " << type.getRank() << ", more than the result's " << shape.size();
+    auto from = type.getShape();
+    unsigned extra = shape.size() - from.size();
+    for (unsigned i = 0; i < from.size(); ++i)
+      if (!from[i].isConstant(1) && from[i] != shape[i + extra])
+        return emitOpError() << "operand " << index << " has dimension " << i << " = " << from[i].str() << ", which does not broadcast to "
+                             << shape[i + extra].str();
+  }
+  return success();
+}
+
+FactorMapping ElementwiseOp::getFactors() {
+  FactorMapping mapping;
+  auto shape = tensorOf(getResult()).getShape();
+  std::string names = letters(shape.size());
+  for (Value input : getInputs()) {
+    auto from = tensorOf(input).getShape();
+    std::string operand = names.substr(shape.size() - from.size());
+    for (unsigned i = 0; i < from.size(); ++i)
+      if (from[i] != shape[i + shape.size() - from.size()])
+        operand[i] = '.';
+    mapping.operands.push_back(operand);
+  }
+  mapping.results = {names};
+  return mapping;
+}
+
+void ElementwiseOp::buildGradient(GradientBuilder &gradients) {
+  Value gradient = gradients.getGradient(getResult());
+  SymTensorType type = tensorOf(getResult());
+  auto give = [&](unsigned index, llvm::function_ref<Value()> build) {
+    Value operand = getInputs()[index];
+    if (isFloating(tensorOf(operand).getElementType()) && gradients.needsGradient(operand))
+      gradients.accumulate(operand, gradients.reduceTo(build(), tensorOf(operand)));
+  };
+  auto saved = [&](unsigned index) { return gradients.getSaved(getInputs()[index]); };
+  StringRef kind = getKind();
+  unsigned arity = getInputs().size();
+
+  if (arity == 1) {
+    auto rule = unaryRules().find(kind);
+    if (rule == unaryRules().end()) {
+      // Scaling and shifting by a constant keep nothing.
+      if (kind == "mul" || kind == "div")
+        give(0, [&] { return gradients.elementwise(kind, gradient, type, getScalars()); });
+      else if (kind == "add" || kind == "sub")
+        give(0, [&] { return gradient; });
+      else if (kind == "rsub")
+        give(0, [&] { return gradients.elementwise("neg", gradient, type); });
+      return;
+    }
+    give(0, [&]() -> Value {
+      SmallVector<Value> operands{gradient};
+      if (rule->second.saves == Saves::Input)
+        operands.push_back(saved(0));
+      else if (rule->second.saves == Saves::Output)
+        operands.push_back(gradients.getSaved(getResult()));
+      // The gradient of a function that changes type or shape has its operand's.
+      SymTensorType to = type.getRank() == tensorOf(getInputs()[0]).getRank() ? type : tensorOf(getInputs()[0]);
+      return gradients.elementwise((kind + "_backward").str(), operands, to, getScalars());
+    });
+    return;
+  }
+  if (kind == "add" || kind == "sub") {
+    give(0, [&] { return gradient; });
+    give(1, [&]() -> Value {
+      double scale = (getScalars().empty() ? 1.0 : getScalars()[0]) * (kind == "sub" ? -1 : 1);
+      if (scale == 1)
+        return gradient;
+      return scale == -1 ? gradients.elementwise("neg", gradient, type) : gradients.elementwise("mul", gradient, type, {scale});
+    });
+  } else if (kind == "mul") {
+    give(0, [&] { return gradients.elementwise("mul", {gradient, saved(1)}, type); });
+    give(1, [&] { return gradients.elementwise("mul", {gradient, saved(0)}, type); });
+  } else if (kind == "div") {
+    give(0, [&] { return gradients.elementwise("div", {gradient, saved(1)}, type); });
+    give(1, [&] { return gradients.elementwise("div_backward", {gradient, saved(0), saved(1)}, type); });
+  } else if (kind == "where") {
+    give(1, [&] { return gradients.elementwise("select", {saved(0), gradient}, type); });
+    give(2, [&] { return gradients.elementwise("select_not", {saved(0), gradient}, type); });
+  } else if (kind == "masked_fill") {
+    give(0, [&] { return gradients.elementwise("select_not", {saved(1), gradient}, type); });
+  } else {
+    // maximum, minimum, pow of tensors, atan2 and the like read both operands.
+    for (unsigned i = 0; i < arity; ++i)
+      give(i, [&] {
+        SmallVector<Value> operands{gradient};
+        for (unsigned j = 0; j < arity; ++j)
+          operands.push_back(saved(j));
+        return gradients.elementwise((kind + "_backward_" + Twine(i)).str(), operands, type, getScalars());
+      });
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// cast, copy, dropout
+//===----------------------------------------------------------------------===//
+
+LogicalResult CastOp::verify() { return expectSameShape(*this, "result", tensorOf(getResult()), tensorOf(getInput())); }
+
+FactorMapping CastOp::getFactors() {
+  std::string names = letters(tensorOf(getInput()).getRank());
+  return {{names}, {names}};
+}
+
+void CastOp::buildGradient(GradientBuilder &gradients) {
+  if (isFloating(tensorOf(getInput()).getElementType()) && gradients.needsGradient(getInput()))
+    gradients.accumulate(getInput(), gradients.create<CastOp>(tensorOf(getInput()), gradients.getGradient(getResult())));
+}
+
+LogicalResult CopyOp::verify() {
+  if (getInput().getType() != getResult().getType())
+    return emitOpError() << "result has type " << getResult().getType() << ", expected " << getInput().getType();
+  return success();
+}
+
+FactorMapping CopyOp::getFactors() {
+  std::string names = letters(tensorOf(getInput()).getRank());
+  return {{names}, {names}};
+}
+
+void CopyOp::buildGradient(GradientBuilder &gradients) {
+  if (gradients.needsGradient(getInput()))
+    gradients.accumulate(getInput(), gradients.getGradient(getResult()));
+}
+
+LogicalResult DropoutOp::verify() {
+  double p = getP().convertToDouble();
+  if (!(p >= 0 && p <= 1))
+    return emitOpError("probability must be between 0 and 1");
+  if (failed(expectSameShape(*this, "mask", tensorOf(getMask()), tensorOf(getInput()))))
+    return failure();
+  return expectSameShape(*this, "result", tensorOf(getResult()), tensorOf(getInput()));
+}
+
+void DropoutOp::buildGradient(GradientBuilder &gradients) {
+  if (gradients.needsGradient(getInput()))
+    gradients.accumulate(getInput(), gradients.elementwise("dropout_backward", {gradients.getGradient(getResult()), gradients.getSaved(getMask())},
+                                                           tensorOf(getInput()), {getP().convertToDouble()}));
+}

@@ -1,0 +1,273 @@
+//===- MatmulOps.cpp - Contractions, convolutions, expert products ---------===//
+#include "OpSupport.h"
+
+using namespace mlir;
+using namespace moai;
+
+//===----------------------------------------------------------------------===//
+// contract
+//===----------------------------------------------------------------------===//
+
+namespace {
+struct Equation {
+  StringRef lhs, rhs, result;
+};
+} // namespace
+
+static Equation split(StringRef equation) {
+  auto [inputs, result] = equation.split("->");
+  auto [lhs, rhs] = inputs.split(',');
+  return {lhs, rhs, result};
+}
+
+LogicalResult ContractOp::verify() {
+  Equation eq = split(getEquation());
+  llvm::SmallDenseMap<char, Dim> factors;
+  auto bind = [&](StringRef what, StringRef names, Value value) -> LogicalResult {
+    SymTensorType type = tensorOf(value);
+    if (names.size() != type.getRank())
+      return emitOpError() << what << " has rank " << type.getRank() << ", but equation '" << getEquation() << "' gives it "
+                           << names.size() << " letters";
+    auto shape = type.getShape();
+    for (auto [index, name] : llvm::enumerate(names)) {
+      auto [it, isNew] = factors.try_emplace(name, shape[index]);
+      if (!isNew && it->second != shape[index])
+        return emitOpError() << what << " has dimension " << index << " = " << shape[index].str() << ", but factor '" << name << "' is "
+                             << it->second.str();
+    }
+    return success();
+  };
+  if (failed(bind("lhs", eq.lhs, getLhs())) || failed(bind("rhs", eq.rhs, getRhs())))
+    return failure();
+  for (char name : eq.result)
+    if (!factors.count(name))
+      return emitOpError() << "equation '" << getEquation() << "' has letter '" << name << "' only in its result";
+  if (failed(bind("result", eq.result, getResult())))
+    return failure();
+  if (Value bias = getBias()) {
+    if (failed(expectRank(*this, "bias", tensorOf(bias), 1)))
+      return failure();
+    return expectDim(*this, "bias", tensorOf(bias), 0, tensorOf(getResult()).getShape().back());
+  }
+  return success();
+}
+
+OpWork ContractOp::getWork(const DimBinding &binding) {
+  OpWork work = getStreamingWork(*this, binding);
+  work.kernel = OpKernel::Matmul;
+  work.lowPrecision = isLowPrecision(tensorOf(getLhs()));
+  Equation eq = split(getEquation());
+  auto lhs = tensorOf(getLhs()).getShape(), rhs = tensorOf(getRhs()).getShape();
+  work.flops = 2;
+  for (auto [index, name] : llvm::enumerate(eq.lhs))
+    work.flops *= static_cast<double>(lhs[index].evaluate(binding));
+  for (auto [index, name] : llvm::enumerate(eq.rhs))
+    if (!eq.lhs.contains(name))
+      work.flops *= static_cast<double>(rhs[index].evaluate(binding));
+  return work;
+}
+
+FactorMapping ContractOp::getFactors() {
+  Equation eq = split(getEquation());
+  FactorMapping mapping;
+  mapping.operands = {eq.lhs.str(), eq.rhs.str()};
+  if (getBias())
+    mapping.operands.push_back(eq.result.take_back(1).str());
+  mapping.results = {eq.result.str()};
+  return mapping;
+}
+
+void ContractOp::buildGradient(GradientBuilder &gradients) {
+  Value gradient = gradients.getGradient(getResult());
+  Equation eq = split(getEquation());
+  auto product = [&](Value operand, StringRef names, Value other, StringRef otherNames) {
+    if (!gradients.needsGradient(operand))
+      return;
+    std::string equation = (eq.result + "," + otherNames + "->" + names).str();
+    // The first letters of a weight gradient come from the gradient, as in PyTorch's grad^T x input.
+    Value result = gradients.create<ContractOp>(tensorOf(operand), gradient, gradients.getSaved(other), Value(), equation);
+    gradients.accumulate(operand, result);
+  };
+  product(getLhs(), eq.lhs, getRhs(), eq.rhs);
+  product(getRhs(), eq.rhs, getLhs(), eq.lhs);
+  if (Value bias = getBias(); bias && gradients.needsGradient(bias))
+    gradients.accumulate(bias, gradients.reduceTo(gradient, tensorOf(bias)));
+}
+
+//===----------------------------------------------------------------------===//
+// convolution
+//===----------------------------------------------------------------------===//
+
+LogicalResult ConvolutionOp::verify() {
+  SymTensorType input = tensorOf(getInput()), weight = tensorOf(getWeight()), result = tensorOf(getResult());
+  unsigned spatial = getStrides().size();
+  if (getPadding().size() != spatial || getDilation().size() != spatial)
+    return emitOpError("strides, padding and dilation must have one entry per spatial dimension");
+  if (failed(expectRank(*this, "input", input, spatial + 2)) || failed(expectRank(*this, "weight", weight, spatial + 2)) ||
+      failed(expectRank(*this, "result", result, spatial + 2)))
+    return failure();
+  if (getGroups() < 1)
+    return emitOpError() << "groups must be positive, found " << getGroups();
+  if (failed(expectDim(*this, "input", input, 1, weight.getShape()[1] * Dim(getGroups()))) ||
+      failed(expectDim(*this, "result", result, 0, input.getShape()[0])))
+    return failure();
+  return expectDim(*this, "result", result, 1, weight.getShape()[0]);
+}
+
+static double convolutionFlops(SymTensorType output, SymTensorType weight, const DimBinding &binding) {
+  auto shape = weight.getShape();
+  double flops = 2.0 * output.countElements(binding);
+  for (unsigned i = 1; i < shape.size(); ++i)
+    flops *= static_cast<double>(shape[i].evaluate(binding));
+  return flops;
+}
+
+OpWork ConvolutionOp::getWork(const DimBinding &binding) {
+  OpWork work = getStreamingWork(*this, binding);
+  work.kernel = OpKernel::Matmul;
+  work.lowPrecision = isLowPrecision(tensorOf(getInput()));
+  work.flops = convolutionFlops(tensorOf(getResult()), tensorOf(getWeight()), binding);
+  return work;
+}
+
+void ConvolutionOp::buildGradient(GradientBuilder &gradients) {
+  Value gradient = gradients.getGradient(getResult());
+  auto backward = [&](Value operand, Value other, StringRef wrt) {
+    if (gradients.needsGradient(operand))
+      gradients.accumulate(operand, gradients.create<ConvolutionBackwardOp>(tensorOf(operand), gradient, gradients.getSaved(other), wrt,
+                                                                            getStrides(), getPadding(), getDilation(), getGroups()));
+  };
+  backward(getInput(), getWeight(), "input");
+  backward(getWeight(), getInput(), "weight");
+  if (Value bias = getBias(); bias && gradients.needsGradient(bias)) {
+    SymTensorType type = tensorOf(gradient);
+    SmallVector<int64_t> dims;
+    for (unsigned i = 0; i < type.getRank(); ++i)
+      if (i != 1)
+        dims.push_back(i);
+    gradients.accumulate(bias, gradients.create<ReduceOp>(tensorOf(bias), gradient, "sum", dims, /*keep_dims=*/false));
+  }
+}
+
+LogicalResult ConvolutionBackwardOp::verify() {
+  if (getWrt() != "input" && getWrt() != "weight")
+    return emitOpError() << "wrt must be 'input' or 'weight', found '" << getWrt() << "'";
+  return expectRank(*this, "result", tensorOf(getResult()), getStrides().size() + 2);
+}
+
+OpWork ConvolutionBackwardOp::getWork(const DimBinding &binding) {
+  OpWork work = getStreamingWork(*this, binding);
+  work.kernel = OpKernel::Matmul;
+  work.lowPrecision = isLowPrecision(tensorOf(getGradient()));
+  SymTensorType weight = tensorOf(getWrt() == "weight" ? getResult() : getOther());
+  work.flops = convolutionFlops(tensorOf(getGradient()), weight, binding);
+  return work;
+}
+
+//===----------------------------------------------------------------------===//
+// Experts
+//===----------------------------------------------------------------------===//
+
+LogicalResult RouteOp::verify() {
+  SymTensorType choices = tensorOf(getChoices());
+  if (failed(expectRank(*this, "choices", choices, 2)) || failed(expectRank(*this, "order", tensorOf(getOrder()), 1)) ||
+      failed(expectRank(*this, "offsets", tensorOf(getOffsets()), 1)))
+    return failure();
+  Dim rows = choices.getShape()[0] * choices.getShape()[1];
+  if (failed(expectDim(*this, "order", tensorOf(getOrder()), 0, rows)))
+    return failure();
+  return expectSameShape(*this, "inverse", tensorOf(getInverse()), tensorOf(getOrder()));
+}
+
+LogicalResult DispatchOp::verify() {
+  SymTensorType input = tensorOf(getInput()), result = tensorOf(getResult());
+  if (failed(expectRank(*this, "result", result, input.getRank())) ||
+      failed(expectDim(*this, "result", result, 0, input.getShape()[0] * Dim(getChoices()))))
+    return failure();
+  return expectDim(*this, "order", tensorOf(getOrder()), 0, result.getShape()[0]);
+}
+
+void DispatchOp::buildGradient(GradientBuilder &gradients) {
+  if (gradients.needsGradient(getInput()))
+    gradients.accumulate(getInput(), gradients.create<CombineOp>(tensorOf(getInput()), gradients.getGradient(getResult()),
+                                                                 gradients.getSaved(getOrder()), gradients.getSaved(getInverse()),
+                                                                 getChoices()));
+}
+
+FactorMapping DispatchOp::getFactors() {
+  // Rows mix all tokens, so only the width can be split without knowing the routing.
+  std::string width = letters(tensorOf(getInput()).getRank() - 1);
+  return {{"." + width, ".", "."}, {"." + width}};
+}
+
+LogicalResult CombineOp::verify() {
+  SymTensorType input = tensorOf(getInput()), result = tensorOf(getResult());
+  if (failed(expectRank(*this, "result", result, input.getRank())) ||
+      failed(expectDim(*this, "input", input, 0, result.getShape()[0] * Dim(getChoices()))))
+    return failure();
+  return expectDim(*this, "inverse", tensorOf(getInverse()), 0, input.getShape()[0]);
+}
+
+void CombineOp::buildGradient(GradientBuilder &gradients) {
+  if (gradients.needsGradient(getInput()))
+    gradients.accumulate(getInput(), gradients.create<DispatchOp>(tensorOf(getInput()), gradients.getGradient(getResult()),
+                                                                  gradients.getSaved(getOrder()), gradients.getSaved(getInverse()),
+                                                                  getChoices()));
+}
+
+FactorMapping CombineOp::getFactors() {
+  std::string width = letters(tensorOf(getInput()).getRank() - 1);
+  return {{"." + width, ".", "."}, {"." + width}};
+}
+
+LogicalResult ExpertMatmulOp::verify() {
+  SymTensorType input = tensorOf(getInput()), weight = tensorOf(getWeight()), result = tensorOf(getResult());
+  if (failed(expectRank(*this, "input", input, 2)) || failed(expectRank(*this, "weight", weight, 3)) ||
+      failed(expectRank(*this, "result", result, 2)))
+    return failure();
+  auto shape = weight.getShape();
+  if (failed(expectDim(*this, "input", input, 1, shape[getTransposed() ? 2 : 1])) ||
+      failed(expectDim(*this, "result", result, 0, input.getShape()[0])) ||
+      failed(expectDim(*this, "result", result, 1, shape[getTransposed() ? 1 : 2])))
+    return failure();
+  return expectDim(*this, "offsets", tensorOf(getOffsets()), 0, shape[0]);
+}
+
+OpWork ExpertMatmulOp::getWork(const DimBinding &binding) {
+  OpWork work = getStreamingWork(*this, binding);
+  work.kernel = OpKernel::Matmul;
+  work.lowPrecision = isLowPrecision(tensorOf(getInput()));
+  work.flops = 2.0 * tensorOf(getInput()).countElements(binding) * tensorOf(getResult()).getShape()[1].evaluate(binding);
+  return work;
+}
+
+FactorMapping ExpertMatmulOp::getFactors() { return {{"rk", getTransposed() ? "enk" : "ekn", "e"}, {"rn"}}; }
+
+void ExpertMatmulOp::buildGradient(GradientBuilder &gradients) {
+  Value gradient = gradients.getGradient(getResult());
+  if (gradients.needsGradient(getInput()))
+    gradients.accumulate(getInput(), gradients.create<ExpertMatmulOp>(tensorOf(getInput()), gradient, gradients.getSaved(getWeight()),
+                                                                      gradients.getSaved(getOffsets()), !getTransposed()));
+  if (gradients.needsGradient(getWeight())) {
+    Value input = gradients.getSaved(getInput()), offsets = gradients.getSaved(getOffsets());
+    Value lhs = getTransposed() ? gradient : input, rhs = getTransposed() ? input : gradient;
+    gradients.accumulate(getWeight(), gradients.create<ExpertOuterOp>(tensorOf(getWeight()), lhs, rhs, offsets));
+  }
+}
+
+LogicalResult ExpertOuterOp::verify() {
+  SymTensorType lhs = tensorOf(getLhs()), rhs = tensorOf(getRhs()), result = tensorOf(getResult());
+  if (failed(expectRank(*this, "lhs", lhs, 2)) || failed(expectRank(*this, "rhs", rhs, 2)) || failed(expectRank(*this, "result", result, 3)))
+    return failure();
+  if (failed(expectDim(*this, "rhs", rhs, 0, lhs.getShape()[0])) || failed(expectDim(*this, "result", result, 1, lhs.getShape()[1])))
+    return failure();
+  return expectDim(*this, "result", result, 2, rhs.getShape()[1]);
+}
+
+OpWork ExpertOuterOp::getWork(const DimBinding &binding) {
+  OpWork work = getStreamingWork(*this, binding);
+  work.kernel = OpKernel::Matmul;
+  work.lowPrecision = isLowPrecision(tensorOf(getLhs()));
+  work.flops = 2.0 * tensorOf(getLhs()).countElements(binding) * tensorOf(getRhs()).getShape()[1].evaluate(binding);
+  return work;
+}

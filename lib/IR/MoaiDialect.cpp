@@ -1,0 +1,186 @@
+//===- MoaiDialect.cpp - Registration, types and attributes ----------------===//
+#include "moai/IR/Moai.h"
+#include "moai/IR/Gradient.h"
+#include "moai/Plan/ParallelConfig.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace moai;
+
+#include "moai/IR/MoaiDialect.cpp.inc"
+#define GET_TYPEDEF_CLASSES
+#include "moai/IR/MoaiTypes.cpp.inc"
+#define GET_ATTRDEF_CLASSES
+#include "moai/IR/MoaiAttrs.cpp.inc"
+#include "moai/IR/MoaiInterfaces.cpp.inc"
+
+void MoaiDialect::initialize() {
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "moai/IR/MoaiTypes.cpp.inc"
+      >();
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "moai/IR/MoaiAttrs.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "moai/IR/MoaiOps.cpp.inc"
+      >();
+}
+
+LogicalResult MoaiDialect::verifyOperationAttribute(Operation *op, NamedAttribute attribute) {
+  if (attribute.getName() == attrs::kBinding) {
+    auto values = dyn_cast<DenseI64ArrayAttr>(attribute.getValue());
+    if (!values || values.size() != kNumDimSymbols)
+      return op->emitOpError() << "attribute 'moai.binding' must be array<i64> with " << kNumDimSymbols << " values";
+    for (int64_t value : values.asArrayRef())
+      if (value < 1)
+        return op->emitOpError() << "attribute 'moai.binding' must hold positive values, found " << value;
+  } else if (attribute.getName() == attrs::kConfig && !isa<ConfigAttr>(attribute.getValue())) {
+    return op->emitOpError("attribute 'moai.config' must be a #moai.config");
+  } else if (attribute.getName() == attrs::kStage) {
+    auto stage = dyn_cast<IntegerAttr>(attribute.getValue());
+    if (!stage || stage.getInt() < 0)
+      return op->emitOpError("attribute 'moai.stage' must be an integer that is not negative");
+  }
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Dimensions
+//===----------------------------------------------------------------------===//
+
+SmallVector<Dim, 4> DimList::decode() const {
+  SmallVector<Dim, 4> dims;
+  size_t at = 1;
+  for (unsigned i = 0, rank = getRank(); i < rank; ++i) {
+    SmallVector<Dim::Term, 2> terms;
+    for (int64_t n = packed[at++]; n; --n, at += 2)
+      terms.push_back({static_cast<uint32_t>(packed[at]), packed[at + 1]});
+    dims.push_back(Dim::fromTerms(terms));
+  }
+  return dims;
+}
+
+SmallVector<int64_t, 16> DimList::encode(ArrayRef<Dim> dims) {
+  SmallVector<int64_t, 16> packed{static_cast<int64_t>(dims.size())};
+  for (const Dim &dim : dims) {
+    packed.push_back(dim.getTerms().size());
+    for (const Dim::Term &term : dim.getTerms()) {
+      packed.push_back(term.powers);
+      packed.push_back(term.coefficient);
+    }
+  }
+  return packed;
+}
+
+DimBinding moai::getBinding(Operation *module) {
+  DimBinding binding;
+  if (auto values = module->getAttrOfType<DenseI64ArrayAttr>(attrs::kBinding))
+    std::copy_n(values.asArrayRef().begin(), std::min<size_t>(kNumDimSymbols, values.size()), binding.values.begin());
+  return binding;
+}
+
+void moai::setBinding(Operation *module, const DimBinding &binding) {
+  module->setAttr(attrs::kBinding, DenseI64ArrayAttr::get(module->getContext(), binding.values));
+}
+
+bool moai::isFloating(Type type) { return isa<FloatType, ComplexType>(type); }
+
+//===----------------------------------------------------------------------===//
+// !moai.tensor
+//===----------------------------------------------------------------------===//
+
+SymTensorType SymTensorType::get(MLIRContext *context, ArrayRef<Dim> shape, Type elementType) {
+  return Base::get(context, DimList(DimList::encode(shape)), elementType);
+}
+
+LogicalResult SymTensorType::verify(function_ref<InFlightDiagnostic()> emitError, DimList dims, Type elementType) {
+  for (auto [index, dim] : llvm::enumerate(dims.decode()))
+    if (dim.isConstant() && dim.constant() < 0)
+      return emitError() << "dimension " << index << " of a tensor must not be negative, found " << dim.str();
+  if (!elementType.isIntOrFloat() && !llvm::isa<ComplexType>(elementType))
+    return emitError() << "element type of a tensor must be an integer, float or complex type, found " << elementType;
+  return success();
+}
+
+Type SymTensorType::parse(AsmParser &parser) {
+  SmallVector<Dim> dims;
+  Type elementType;
+  auto parseDim = [&]() -> ParseResult {
+    // Polynomials are spelled with tokens of MLIR's own lexer: keywords, integers, and `*`, `+`, `-`.
+    std::string text;
+    while (true) {
+      StringRef keyword;
+      int64_t number;
+      SMLoc at = parser.getCurrentLocation();
+      if (succeeded(parser.parseOptionalKeyword(&keyword)))
+        text += keyword;
+      else if (auto parsed = parser.parseOptionalInteger(number); parsed.has_value()) {
+        if (failed(*parsed))
+          return failure();
+        if (number < 0 && !text.empty())
+          text += " - " + std::to_string(-number);
+        else
+          text += std::to_string(number);
+      } else
+        return parser.emitError(at, "expected a dimension such as `4096` or `b*s`");
+      if (succeeded(parser.parseOptionalStar()))
+        text += "*";
+      else if (succeeded(parser.parseOptionalPlus()))
+        text += "+";
+      else if (succeeded(parser.parseOptionalKeyword("minus")))
+        text += "-";
+      else
+        break;
+    }
+    std::optional<Dim> dim = Dim::parse(text);
+    if (!dim)
+      return parser.emitError(parser.getCurrentLocation()) << "'" << text << "' is not a dimension";
+    dims.push_back(*dim);
+    return success();
+  };
+  if (parser.parseLess() || parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, parseDim) || parser.parseComma() ||
+      parser.parseType(elementType) || parser.parseGreater())
+    return {};
+  return parser.getChecked<SymTensorType>(parser.getContext(), DimList(DimList::encode(dims)), elementType);
+}
+
+void SymTensorType::print(AsmPrinter &printer) const {
+  printer << "<[";
+  llvm::interleaveComma(getShape(), printer, [&](const Dim &dim) {
+    // MLIR's lexer has no binary minus between identifiers, so it is spelled out.
+    std::string text = dim.str();
+    for (size_t at; (at = text.find(" - ")) != std::string::npos;)
+      text.replace(at, 3, " minus ");
+    printer << text;
+  });
+  printer << "], " << getElementType() << ">";
+}
+
+int64_t SymTensorType::countElements(const DimBinding &binding) const { return moai::countElements(getShape(), binding); }
+
+int64_t SymTensorType::countBytes(const DimBinding &binding) const {
+  Type element = getElementType();
+  int64_t width = 1;
+  if (auto complex = llvm::dyn_cast<ComplexType>(element)) {
+    width = 2;
+    element = complex.getElementType();
+  }
+  width *= std::max<int64_t>(1, element.getIntOrFloatBitWidth() / 8);
+  return saturatingMultiply(countElements(binding), width);
+}
+
+//===----------------------------------------------------------------------===//
+// #moai.config
+//===----------------------------------------------------------------------===//
+
+LogicalResult ConfigAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef text) {
+  auto config = parseConfig(text);
+  if (!config.ok())
+    return emitError() << std::string(config.status().message());
+  return success();
+}

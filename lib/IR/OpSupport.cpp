@@ -1,0 +1,85 @@
+//===- OpSupport.cpp - Shared by the op definitions ------------------------===//
+#include "OpSupport.h"
+
+using namespace mlir;
+using namespace moai;
+
+static std::string shapeText(SymTensorType type) {
+  std::string text = "[";
+  for (const Dim &dim : type.getShape())
+    text += (text.size() > 1 ? ", " : "") + dim.str();
+  return text + "]";
+}
+
+LogicalResult moai::expectDim(Operation *op, StringRef what, SymTensorType type, unsigned index, const Dim &expected) {
+  Dim found = type.getShape()[index];
+  if (found == expected)
+    return success();
+  return op->emitOpError() << what << " has dimension " << index << " = " << found.str() << ", expected " << expected.str();
+}
+
+LogicalResult moai::expectRank(Operation *op, StringRef what, SymTensorType type, unsigned rank) {
+  if (type.getRank() == rank)
+    return success();
+  return op->emitOpError() << what << " has rank " << type.getRank() << ", expected " << rank;
+}
+
+LogicalResult moai::expectSameShape(Operation *op, StringRef what, SymTensorType type, SymTensorType expected) {
+  if (type.getDims() == expected.getDims())
+    return success();
+  return op->emitOpError() << what << " has shape " << shapeText(type) << ", expected " << shapeText(expected);
+}
+
+LogicalResult moai::expectDimIndex(Operation *op, int64_t index, unsigned rank) {
+  if (index >= 0 && index < rank)
+    return success();
+  return op->emitOpError() << "names dimension " << index << " of a tensor of rank " << rank;
+}
+
+bool moai::isLowPrecision(SymTensorType type) {
+  Type element = type.getElementType();
+  return isa<FloatType>(element) && element.getIntOrFloatBitWidth() <= 16;
+}
+
+std::string moai::letters(unsigned count, char first) {
+  std::string text;
+  for (unsigned i = 0; i < count; ++i)
+    text += static_cast<char>(first + i);
+  return text;
+}
+
+OpWork moai::getStreamingWork(Operation *op, const DimBinding &binding) {
+  OpWork work;
+  work.kernel = OpKernel::Memory;
+  for (Value operand : op->getOperands())
+    work.bytes += tensorOf(operand).countBytes(binding);
+  for (Value result : op->getResults())
+    work.bytes += tensorOf(result).countBytes(binding);
+  return work;
+}
+
+Value GradientBuilder::elementwise(StringRef kind, ValueRange inputs, SymTensorType type, ArrayRef<double> scalars) {
+  return create<ElementwiseOp>(type, inputs, kind, scalars);
+}
+
+Value GradientBuilder::reduceTo(Value gradient, SymTensorType type) {
+  SymTensorType from = tensorOf(gradient);
+  auto fromShape = from.getShape(), shape = type.getShape();
+  SmallVector<int64_t> summed;
+  SmallVector<Dim> kept;
+  unsigned extra = fromShape.size() - shape.size();
+  for (unsigned i = 0; i < fromShape.size(); ++i) {
+    bool broadcast = i < extra || (shape[i - extra].isConstant(1) && !fromShape[i].isConstant(1));
+    if (broadcast)
+      summed.push_back(i);
+    kept.push_back(broadcast ? Dim(1) : fromShape[i]);
+  }
+  MLIRContext *context = builder.getContext();
+  if (!summed.empty())
+    gradient = create<ReduceOp>(SymTensorType::get(context, kept, from.getElementType()), gradient, "sum", summed, /*keep_dims=*/true);
+  if (extra)
+    gradient = create<ReshapeOp>(SymTensorType::get(context, shape, from.getElementType()), gradient);
+  if (tensorOf(gradient).getElementType() != type.getElementType())
+    gradient = create<CastOp>(type, gradient);
+  return gradient;
+}

@@ -1,0 +1,265 @@
+//===- ImportPt2.cpp - torch.export archives -------------------------------===//
+#include "Archive.h"
+#include "EmitModule.h"
+#include "Lowering.h"
+#include "Recognition.h"
+#include "Summarize.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "moai/Import/Import.h"
+#include "mlir/IR/Verifier.h"
+#include <new>
+
+using namespace moai;
+using pt2::InputSpec;
+
+namespace {
+/// What the dimensions of the inputs mean.
+struct InputDims {
+  llvm::StringMap<Dim> symbols;      ///< "arg:NAME:I" and expressions of a dynamic export
+  llvm::StringMap<unsigned> byName;  ///< names a user may set with --shape, to symbol numbers
+  DimBinding exported;
+  bool hasSequence = false;
+};
+} // namespace
+
+// `Symbol('s72', positive=True, integer=True)` -> s72
+static llvm::StringRef symbolName(llvm::StringRef expression) {
+  if (!expression.consume_front("Symbol('"))
+    return {};
+  return expression.take_until([](char c) { return c == '\''; });
+}
+
+// The first dimension of the inputs is the batch; the second of integer inputs (token numbers) is a sequence. Inputs of
+// the same length share a sequence, others get their own.
+static InputDims nameInputDims(const pt2::ExportedProgram &program, std::vector<std::string> &assumptions) {
+  InputDims dims;
+  std::optional<int64_t> batch;
+  unsigned nextSequence = kSequenceSymbol;
+  llvm::DenseMap<int64_t, unsigned> sequences;
+  for (const InputSpec &spec : program.inputs) {
+    if (spec.kind != InputSpec::Kind::User)
+      continue;
+    auto meta = program.graph.tensors.find(spec.argument);
+    if (meta == program.graph.tensors.end())
+      continue; // Lowering reports it
+    const auto &sizes = meta->second.sizes;
+    auto assign = [&](size_t index, unsigned symbol) {
+      dims.symbols[absl::StrCat("arg:", spec.argument.str(), ":", index)] = Dim::symbol(symbol);
+      dims.exported.values[symbol] = std::max<int64_t>(1, sizes[index].value);
+      if (!sizes[index].symbol.empty()) {
+        dims.symbols[sizes[index].symbol] = Dim::symbol(symbol);
+        if (llvm::StringRef name = symbolName(sizes[index].symbol); !name.empty())
+          dims.byName[name] = symbol;
+      }
+    };
+    if (sizes.empty())
+      continue;
+    if (!batch)
+      batch = sizes[0].value;
+    if (sizes[0].value != *batch)
+      continue;
+    assign(0, kBatchSymbol);
+    if (sizes.size() == 2 && !pt2::isFloating(meta->second.dtype)) {
+      auto [it, isNew] = sequences.try_emplace(sizes[1].value, nextSequence);
+      if (isNew) {
+        if (nextSequence == kNumDimSymbols) {
+          assumptions.push_back(absl::StrCat("input '", spec.argument.str(), "' has a further length, which is kept as the number ", sizes[1].value));
+          sequences.erase(it);
+          continue;
+        }
+        ++nextSequence;
+      }
+      assign(1, it->second);
+      dims.hasSequence = true;
+    }
+  }
+  dims.byName["batch"] = dims.byName["b"] = kBatchSymbol;
+  for (unsigned i = kSequenceSymbol; i < nextSequence; ++i)
+    dims.byName[kDimSymbolNames[i]] = i;
+  if (dims.hasSequence)
+    dims.byName["sequence"] = kSequenceSymbol;
+  return dims;
+}
+
+static absl::Status bindShapes(const ImportOptions &options, InputDims &dims, DimBinding &planned, llvm::StringRef file) {
+  if (options.sequenceLength) {
+    if (!dims.hasSequence)
+      return absl::InvalidArgumentError(absl::StrCat(file.str(), ": the model has no sequence dimension, so --seq-len=", *options.sequenceLength,
+                                                     " means nothing; leave it out"));
+    planned.values[kSequenceSymbol] = *options.sequenceLength;
+  }
+  for (const auto &entry : options.shapes) {
+    auto it = dims.byName.find(entry.getKey());
+    if (it == dims.byName.end()) {
+      std::vector<std::string> names;
+      for (const auto &known : dims.byName)
+        names.push_back(known.getKey().str());
+      llvm::sort(names);
+      return absl::InvalidArgumentError(absl::StrCat(file.str(), ": --shape=", entry.getKey().str(), " names no dimension of the model; it has ",
+                                                     absl::StrJoin(names, ", ")));
+    }
+    planned.values[it->second] = entry.getValue();
+  }
+  return absl::OkStatus();
+}
+
+// In archives without weights nothing but the signature tells tied parameters apart: the graph uses one name, the others
+// have no users. An unused parameter counts as tied if a used one has its shape and type and is either the embedding or
+// head table, or has the same last name.
+static void mergeTiedParameters(TrainingGraph &graph, std::vector<std::string> &assumptions) {
+  llvm::DenseSet<ValueId> used, tables;
+  for (const GraphOp &op : graph.ops)
+    for (ValueId operand : op.operands)
+      if (operand != kNoValue) {
+        used.insert(operand);
+        if (op.code == OpCode::Embedding && operand == op.operands[0])
+          tables.insert(operand);
+      }
+  std::vector<ValueId> kept;
+  for (ValueId argument : graph.arguments) {
+    const GraphValue &value = graph.values[argument];
+    if (value.role == Role::Parameter && !used.count(argument)) {
+      auto lastName = [](llvm::StringRef name) { return name.rsplit('.').second; };
+      auto twin = llvm::find_if(graph.arguments, [&](ValueId other) {
+        const GraphValue &candidate = graph.values[other];
+        return candidate.role == Role::Parameter && used.count(other) && candidate.dims == value.dims && candidate.dtype == value.dtype &&
+               (tables.count(other) || lastName(candidate.name) == lastName(value.name));
+      });
+      if (twin != graph.arguments.end()) {
+        assumptions.push_back(absl::StrCat("parameter '", value.name.str(), "' has no use of its own and is taken for tied to '",
+                                           graph.values[*twin].name.str(), "'"));
+        continue;
+      }
+      assumptions.push_back(absl::StrCat("parameter '", value.name.str(), "' is never used; it is counted and kept without a gradient"));
+    }
+    // Buffers that only fed what was folded away are gone.
+    if ((value.role == Role::Buffer || value.role == Role::Constant) && !used.count(argument))
+      continue;
+    kept.push_back(argument);
+  }
+  graph.arguments = std::move(kept);
+}
+
+// The loss is the one output marked so, or the only scalar among the outputs.
+static void chooseLoss(const pt2::ExportedProgram &program, TrainingGraph &graph) {
+  std::vector<ValueId> scalars;
+  for (ValueId output : graph.outputs)
+    if (graph.values[output].dims.empty() && pt2::isFloating(graph.values[output].dtype))
+      scalars.push_back(output);
+  if (graph.outputs.empty())
+    throw ImportError("model.json: the graph has no output; export a module whose forward returns the loss");
+  for (const pt2::OutputSpec &spec : program.outputs)
+    if (spec.kind == "gradient_to_parameter")
+      throw ImportError("model.json: the graph holds its own backward (a joint export); export the forward alone, with torch.export.export");
+  if (scalars.size() == 1) {
+    graph.loss = scalars[0];
+    graph.outputs = {graph.loss};
+    return;
+  }
+  if (graph.outputs.size() > 1)
+    throw ImportError(absl::StrCat("model.json: the graph has ", graph.outputs.size(), " outputs and ", scalars.size(),
+                                   " of them are scalars, so none is plainly the loss; export a module whose forward returns only the loss"));
+}
+
+static void reportLiterals(const TrainingGraph &graph, std::vector<std::string> &assumptions) {
+  for (ValueId argument : graph.arguments) {
+    const GraphValue &value = graph.values[argument];
+    if (value.role != Role::Buffer && value.role != Role::Constant)
+      continue;
+    for (DimId dim : value.dims)
+      if (!graph.dims.dim(dim).isConstant())
+        assumptions.push_back(absl::StrCat("buffer '", value.name.str(), "' is taken to follow ", graph.dims.dim(dim).str()));
+  }
+}
+
+static void checkSizes(const TrainingGraph &graph, const DimBinding &planned) {
+  for (const GraphOp &op : graph.ops)
+    for (ValueId result : op.results) {
+      int64_t elements = 1;
+      for (DimId dim : graph.values[result].dims) {
+        int64_t size = graph.dims.dim(dim).evaluate(planned);
+        if (size < 0)
+          throw ImportError(absl::StrCat("at the planned shape a tensor of module '", op.path.str(), "' would have the dimension ",
+                                         graph.dims.dim(dim).str(), " = ", size, "; plan a longer sequence"));
+        elements = saturatingMultiply(elements, std::max<int64_t>(1, size));
+      }
+      if (elements > (int64_t(1) << 56))
+        throw ImportError(absl::StrCat("at the planned shape a tensor of module '", op.path.str(), "' would have more than 2^56 elements; plan a smaller shape"));
+    }
+}
+
+static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOptions &options, mlir::MLIRContext &context) {
+  auto json = readModelJson(path);
+  if (!json.ok())
+    return json.status();
+  auto parsed = pt2::parseExportedProgram(*json, path);
+  if (!parsed.ok())
+    return parsed.status();
+  const pt2::ExportedProgram &program = **parsed;
+
+  ImportedModel result;
+  ModelSummary &summary = result.summary;
+  summary.path = path.str();
+  summary.warnings = program.warnings;
+  InputDims inputs = nameInputDims(program, summary.assumptions);
+  DimBinding planned = inputs.exported;
+  if (absl::Status status = bindShapes(options, inputs, planned, path); !status.ok())
+    return status;
+
+  // Literals that turn out to be the batch or the sequence are learned round by round; each round resolves at least one.
+  DimTable dims(inputs.exported);
+  std::optional<TrainingGraph> graph;
+  llvm::StringMap<unsigned> opaque;
+  constexpr unsigned kMaxRounds = 12;
+  for (unsigned round = 0; round < kMaxRounds; ++round) {
+    graph.emplace(std::move(dims));
+    Lowering lowering(program, *graph, inputs.symbols);
+    lowering.run();
+    opaque.clear();
+    for (const auto &entry : lowering.getOpaqueTargets())
+      opaque[entry.getKey()] = entry.getValue();
+    if (!graph->dims.takeProgress())
+      break;
+    dims = std::move(graph->dims);
+  }
+  for (const auto &entry : opaque)
+    summary.opaqueOps.push_back(entry.getKey().str());
+  llvm::sort(summary.opaqueOps);
+  if (options.strict && !summary.opaqueOps.empty())
+    return absl::InvalidArgumentError(absl::StrCat(path.str(), ": --strict refuses ops that moai doesn't know: ", absl::StrJoin(summary.opaqueOps, ", ")));
+  for (const std::string &target : summary.opaqueOps)
+    summary.warnings.push_back(absl::StrCat("op ", target, " (", opaque[target], " times) is not known: it is costed by the bytes it reads and writes, "
+                                            "and nothing is split through it"));
+
+  chooseLoss(program, *graph);
+  mergeConstants(*graph);
+  recognizeAttention(*graph, planned);
+  recognizeExperts(*graph);
+  removeDeadOps(*graph);
+  graph->ops.erase(std::remove_if(graph->ops.begin(), graph->ops.end(), [](const GraphOp &op) { return op.dead; }), graph->ops.end());
+  for (auto [index, op] : llvm::enumerate(graph->ops))
+    for (ValueId value : op.results)
+      graph->values[value].producer = static_cast<int32_t>(index);
+  mergeTiedParameters(*graph, summary.assumptions);
+  reportLiterals(*graph, summary.assumptions);
+  checkSizes(*graph, planned);
+
+  result.module = emitModule(*graph, findBlocks(*graph), planned, context);
+  summary.hasLoss = graph->loss != kNoValue;
+  summary.hasSequence = inputs.hasSequence;
+  summary.exported = inputs.exported;
+  summary.binding = planned;
+  summarizeModule(*result.module, summary);
+  return result;
+}
+
+absl::StatusOr<ImportedModel> moai::importPt2(llvm::StringRef path, const ImportOptions &options, mlir::MLIRContext &context) {
+  try {
+    return import(path, options, context);
+  } catch (const ImportError &error) {
+    return absl::InvalidArgumentError(absl::StrCat(path.str(), ": ", error.what()));
+  } catch (const std::bad_alloc &) {
+    return absl::ResourceExhaustedError(absl::StrCat(path.str(), ": does not fit into this machine's memory"));
+  }
+}

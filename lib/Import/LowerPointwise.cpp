@@ -1,0 +1,241 @@
+//===- LowerPointwise.cpp - Rules for elementwise ops and casts ------------===//
+#include "Lowering.h"
+#include "absl/strings/str_cat.h"
+
+using namespace moai;
+using pt2::Argument;
+
+// Tensors and constants of an elementwise op, in argument order; which arguments count is the caller's list.
+static ValueId elementwise(Lowering &l, llvm::StringRef kind, std::initializer_list<llvm::StringRef> names, llvm::ArrayRef<double> extra = {}) {
+  llvm::SmallVector<ValueId, 4> operands;
+  llvm::SmallVector<double, 2> scalars;
+  for (llvm::StringRef name : names) {
+    const Argument *argument = l.argument(name);
+    if (!argument)
+      continue;
+    if (argument->kind == Argument::Kind::Tensor)
+      operands.push_back(l.tensor(name));
+    else
+      scalars.push_back(l.number(name, 0));
+  }
+  scalars.append(extra.begin(), extra.end());
+  if (operands.empty())
+    l.fail("has no tensor argument");
+  return l.emitOne(OpCode::Elementwise, kind, operands, l.outputMeta(0).dtype, l.broadcast(operands), {}, scalars);
+}
+
+// Target name without namespace, overload and the underscore of an in-place op.
+static llvm::StringRef baseName(Lowering &l, bool &inPlace) {
+  llvm::StringRef name = l.node->target;
+  if (name.count('.') > 1)
+    name = name.take_front(name.rfind('.'));
+  name = name.drop_front(name.find('.') + 1);
+  inPlace = name.ends_with("_") && !name.starts_with("__");
+  if (inPlace)
+    name = name.drop_back();
+  return name;
+}
+
+static void finish(Lowering &l, ValueId result, bool inPlace) {
+  if (inPlace) {
+    l.write("self", result);
+    // The op returns the tensor it wrote.
+    l.setOutput(result);
+  } else {
+    l.setOutput(result);
+  }
+}
+
+static void unary(Lowering &l) {
+  bool inPlace;
+  llvm::StringRef kind = baseName(l, inPlace);
+  finish(l, elementwise(l, kind, {"self", "exponent", "negative_slope", "alpha", "beta", "threshold", "min", "max", "min_val", "max_val"}), inPlace);
+}
+
+static void gelu(Lowering &l) {
+  l.setOutput(elementwise(l, l.text("approximate", "none") == "tanh" ? "gelu_tanh" : "gelu", {"self"}));
+}
+
+static void binary(Lowering &l) {
+  bool inPlace;
+  llvm::StringRef kind = baseName(l, inPlace);
+  kind = llvm::StringRef(kind == "__and__" || kind == "bitwise_and" || kind == "logical_and" ? "and"
+                         : kind == "__or__" || kind == "bitwise_or" || kind == "logical_or" ? "or"
+                         : kind == "__xor__" || kind == "bitwise_xor" || kind == "logical_xor" ? "xor"
+                                                                                               : kind);
+  llvm::SmallVector<double, 1> extra;
+  if (kind == "div" && l.text("rounding_mode", "") == "floor")
+    kind = "floor_divide";
+  else if (kind == "div" && l.text("rounding_mode", "") == "trunc")
+    kind = "trunc_divide";
+  if (l.number("alpha", 1) != 1)
+    extra.push_back(l.number("alpha", 1));
+  finish(l, elementwise(l, kind, {"self", "input", "other", "exponent"}, extra), inPlace);
+}
+
+static void where(Lowering &l) { l.setOutput(elementwise(l, "where", {"condition", "self", "other"})); }
+
+static void maskedFill(Lowering &l) {
+  bool inPlace;
+  baseName(l, inPlace);
+  finish(l, elementwise(l, "masked_fill", {"self", "mask", "value"}), inPlace);
+}
+
+static void logicalNot(Lowering &l) { l.setOutput(elementwise(l, "not", {"self"})); }
+
+static void addcmul(Lowering &l) {
+  bool inPlace;
+  llvm::StringRef kind = baseName(l, inPlace);
+  finish(l, elementwise(l, kind, {"self", "tensor1", "tensor2", "value"}), inPlace);
+}
+
+static void lerp(Lowering &l) { l.setOutput(elementwise(l, "lerp", {"self", "end", "weight"})); }
+
+//===----------------------------------------------------------------------===//
+// Casts, copies, fills
+//===----------------------------------------------------------------------===//
+
+static void to(Lowering &l) {
+  ValueId self = l.tensor("self");
+  DType wanted = l.outputMeta(0).dtype;
+  if (l.dtype(self) == wanted && !l.flag("copy", false)) {
+    l.setOutput(self);
+    l.markView("self");
+    return;
+  }
+  l.setOutput(l.cast(self, wanted));
+}
+
+static void copyOf(Lowering &l) {
+  ValueId self = l.tensor("self");
+  if (l.dtype(self) != l.outputMeta(0).dtype)
+    return l.setOutput(l.cast(self, l.outputMeta(0).dtype));
+  llvm::SmallVector<DimId, 4> shape(l.dims(self));
+  l.setOutput(l.emitOne(OpCode::Copy, "", {self}, l.dtype(self), shape));
+}
+
+// `contiguous` copies only what isn't; whether that is so depends on strides, so it becomes a reshape to its own shape's
+// flat form and back, which copies exactly when it must.
+static void contiguous(Lowering &l) {
+  l.setOutput(l.tensor("self"));
+  l.markView("self");
+}
+
+static void alias(Lowering &l) {
+  l.setOutput(l.tensor(l.has("self") ? "self" : "input"));
+  l.markView(l.has("self") ? "self" : "input");
+}
+
+static void copyInto(Lowering &l) {
+  ValueId self = l.tensor("self"), source = l.cast(l.tensor("src"), l.dtype(l.tensor("self")));
+  llvm::SmallVector<DimId, 4> shape(l.dims(self));
+  if (l.dims(source) != l.dims(self)) {
+    l.broadcast({source, self});
+    source = l.emitOne(OpCode::Expand, "", {source}, l.dtype(source), shape);
+  }
+  l.write("self", source);
+  l.setOutput(source);
+}
+
+static void fill(Lowering &l) {
+  ValueId self = l.tensor("self");
+  llvm::SmallVector<DimId, 4> shape(l.dims(self));
+  bool inPlace;
+  llvm::StringRef name = baseName(l, inPlace);
+  ValueId result;
+  if (l.argument("value") && l.argument("value")->kind == Argument::Kind::Tensor)
+    result = l.emitOne(OpCode::Expand, "", {l.cast(l.tensor("value"), l.dtype(self))}, l.dtype(self), shape);
+  else
+    result = l.emitOne(OpCode::Generate, "full", {}, l.dtype(self), shape, {}, {name == "zero" ? 0.0 : l.number("value", 0)});
+  finish(l, result, inPlace);
+}
+
+static void dropout(Lowering &l) {
+  ValueId self = l.tensor(l.has("input") ? "input" : "self");
+  double p = l.number("p", 0.5);
+  if (!(p >= 0 && p <= 1))
+    l.fail(absl::StrCat("has the probability ", p, ", expected 0 to 1"));
+  if (p == 0 || !l.flag("train", true)) {
+    l.setOutput(self);
+    return;
+  }
+  llvm::SmallVector<DimId, 4> shape(l.dims(self));
+  ValueId result = l.newValue(l.dtype(self), shape), mask = l.newValue(DType::Bool, shape);
+  GraphOp &op = l.emit(OpCode::Dropout, "", {self});
+  op.floats = {p};
+  op.results = {result, mask};
+  for (ValueId v : op.results)
+    l.graph.values[v].producer = static_cast<int32_t>(l.graph.ops.size() - 1);
+  l.setOutput(0, result);
+  if (l.numOutputs() > 1)
+    l.setOutput(1, mask);
+}
+
+static void glu(Lowering &l) {
+  ValueId self = l.tensor("self");
+  int64_t dim = l.dimension("dim", -1, l.rank(self));
+  llvm::SmallVector<DimId, 4> shape(l.dims(self));
+  int64_t half = l.graph.dims.hint(shape[dim]) / 2;
+  shape[dim] = l.constant(half);
+  ValueId value = l.slice(self, dim, 0, shape[dim]), gate = l.slice(self, dim, Dim(half), shape[dim]);
+  gate = l.emitOne(OpCode::Elementwise, "sigmoid", {gate}, l.dtype(self), shape);
+  l.setOutput(l.emitOne(OpCode::Elementwise, "mul", {value, gate}, l.dtype(self), shape));
+}
+
+// Pairs of reals and complex numbers share memory, but not element type; they cost nothing and keep a trailing 2.
+static void complexView(Lowering &l) {
+  ValueId self = l.tensor("self");
+  bool toComplex = l.node->target.contains("view_as_complex");
+  llvm::SmallVector<DimId, 4> shape(l.dims(self));
+  if (toComplex) {
+    if (shape.empty())
+      l.fail("has a scalar argument");
+    // The pair dimension disappears: select it away, then change the type.
+    shape.back() = l.one();
+    ValueId first = l.slice(self, static_cast<int64_t>(shape.size()) - 1, 0, l.one());
+    shape.pop_back();
+    ValueId flat = l.reshape(first, shape);
+    l.setOutput(l.emitOne(OpCode::Elementwise, "view_as_complex", {flat}, l.outputMeta(0).dtype, shape));
+    return;
+  }
+  ValueId real = l.emitOne(OpCode::Elementwise, "view_as_real", {self}, l.outputMeta(0).dtype, shape);
+  shape.push_back(l.one());
+  real = l.reshape(real, shape);
+  shape.back() = l.constant(2);
+  l.setOutput(l.emitOne(OpCode::Expand, "", {real}, l.outputMeta(0).dtype, shape));
+}
+
+void moai::addPointwiseRules(llvm::StringMap<LoweringRule> &rules) {
+  for (const char *name : {"neg", "abs", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "log2", "sin", "cos", "tan", "tanh", "sigmoid", "silu", "relu",
+                           "relu6", "leaky_relu", "elu", "hardtanh", "hardswish", "hardsigmoid", "mish", "softplus", "erf", "reciprocal", "clamp",
+                           "clamp_min", "clamp_max", "log_sigmoid", "sign", "floor", "ceil", "round", "trunc", "square", "isnan", "isinf", "isfinite",
+                           "atan", "asin", "acos", "sinh", "cosh", "nan_to_num", "selu", "celu", "softsign", "tanhshrink", "exp2", "erfinv", "logit",
+                           "bernoulli", "angle", "real", "imag", "conj", "resolve_conj", "resolve_neg"}) {
+    rules[absl::StrCat("aten.", name)] = unary;
+    rules[absl::StrCat("aten.", name, "_")] = unary;
+  }
+  for (const char *name : {"add", "sub", "rsub", "mul", "div", "pow", "maximum", "minimum", "fmod", "remainder", "floor_divide", "eq", "ne", "lt",
+                           "le", "gt", "ge", "bitwise_and", "bitwise_or", "bitwise_xor", "logical_and", "logical_or", "logical_xor", "atan2",
+                           "bitwise_left_shift", "bitwise_right_shift", "multiply", "true_divide", "subtract", "xlogy", "polar"}) {
+    rules[absl::StrCat("aten.", name)] = binary;
+    rules[absl::StrCat("aten.", name, "_")] = binary;
+  }
+  rules["aten.__and__"] = rules["aten.__or__"] = rules["aten.__xor__"] = binary;
+  rules["aten.gelu"] = gelu;
+  rules["aten.where"] = where;
+  rules["aten.masked_fill"] = rules["aten.masked_fill_"] = maskedFill;
+  rules["aten.logical_not"] = rules["aten.bitwise_not"] = logicalNot;
+  rules["aten.addcmul"] = rules["aten.addcdiv"] = rules["aten.addcmul_"] = rules["aten.addcdiv_"] = addcmul;
+  rules["aten.lerp"] = lerp;
+  for (const char *name : {"aten.to", "aten._to_copy", "aten.type_as", "prims.convert_element_type", "aten.float", "aten.half"})
+    rules[name] = to;
+  rules["aten.clone"] = rules["aten.lift_fresh_copy"] = copyOf;
+  rules["aten.contiguous"] = contiguous;
+  for (const char *name : {"aten.alias", "aten.detach", "aten.detach_", "aten.lift_fresh", "aten.requires_grad_", "aten.positive", "aten.view_as"})
+    rules[name] = alias;
+  rules["aten.copy_"] = rules["aten.copy"] = copyInto;
+  rules["aten.fill_"] = rules["aten.fill"] = rules["aten.zero_"] = fill;
+  rules["aten.dropout"] = rules["aten.dropout_"] = rules["aten.native_dropout"] = rules["aten.feature_dropout"] = dropout;
+  rules["aten.glu"] = glu;
+  rules["aten.view_as_complex"] = rules["aten.view_as_real"] = complexView;
+}

@@ -1,0 +1,159 @@
+//===- LowerReduction.cpp - Rules for reductions, norms, losses ------------===//
+#include "Lowering.h"
+#include "absl/strings/str_cat.h"
+
+using namespace moai;
+
+static llvm::SmallVector<DimId, 4> reducedShape(Lowering &l, ValueId value, llvm::ArrayRef<int64_t> dims, bool keep) {
+  llvm::SmallVector<DimId, 4> shape;
+  for (auto [index, dim] : llvm::enumerate(l.dims(value)))
+    if (!llvm::is_contained(dims, static_cast<int64_t>(index)))
+      shape.push_back(dim);
+    else if (keep)
+      shape.push_back(l.one());
+  return shape;
+}
+
+static ValueId reduceOver(Lowering &l, llvm::StringRef kind, ValueId self, llvm::SmallVector<int64_t, 4> dims, bool keep, DType dtype) {
+  if (dims.empty())
+    for (size_t i = 0; i < l.rank(self); ++i)
+      dims.push_back(i);
+  auto shape = reducedShape(l, self, dims, keep);
+  ValueId result = l.emitOne(OpCode::Reduce, kind, {self}, dtype, shape, dims);
+  l.graph.ops.back().moreInts = {keep};
+  return result;
+}
+
+static void reduce(Lowering &l) {
+  llvm::StringRef kind = l.node->target;
+  kind = kind.drop_front(kind.find('.') + 1);
+  kind = kind.take_front(kind.find('.'));
+  kind = kind == "linalg_vector_norm" ? "norm" : kind == "max" ? "amax" : kind == "min" ? "amin" : kind;
+  ValueId self = l.tensor("self");
+  if (l.has("other"))
+    return l.lowerOpaque();
+  auto dims = l.dimensions("dim", l.rank(self));
+  ValueId result = reduceOver(l, kind, self, dims, l.flag("keepdim", false), l.outputMeta(0).dtype);
+  l.setOutput(0, result);
+  if (l.numOutputs() > 1) { // max and min along a dimension also say where
+    ValueId where = reduceOver(l, kind == "amax" ? "argmax" : "argmin", self, dims, l.flag("keepdim", false), l.outputMeta(1).dtype);
+    l.setOutput(1, where);
+  }
+}
+
+static void scan(Lowering &l) {
+  llvm::StringRef kind = l.node->target;
+  kind = kind.drop_front(kind.find('.') + 1);
+  kind = kind.take_front(kind.find('.'));
+  ValueId self = l.tensor("self");
+  llvm::SmallVector<DimId, 4> shape(l.dims(self));
+  ValueId value = l.cast(self, l.outputMeta(0).dtype);
+  l.setOutput(l.emitOne(OpCode::Scan, kind, {value}, l.dtype(value), shape, {l.dimension("dim", 0, shape.size())}));
+}
+
+static void softmax(Lowering &l) {
+  ValueId self = l.cast(l.tensor("self"), l.outputMeta(0).dtype);
+  llvm::SmallVector<DimId, 4> shape(l.dims(self));
+  l.setOutput(l.emitOne(OpCode::Softmax, "", {self}, l.dtype(self), shape,
+                        {l.dimension("dim", -1, shape.size()), l.node->target.contains("log_softmax")}));
+}
+
+//===----------------------------------------------------------------------===//
+// Norms
+//===----------------------------------------------------------------------===//
+
+static void normalise(Lowering &l, llvm::StringRef kind, int64_t axes, llvm::ArrayRef<DimId> statisticsShape, DType statisticsType) {
+  ValueId input = l.tensor("input"), weight = l.optionalTensor("weight"), bias = l.optionalTensor("bias");
+  llvm::SmallVector<DimId, 4> shape(l.dims(input)), statistics(statisticsShape.begin(), statisticsShape.end());
+  ValueId result = l.newValue(l.outputMeta(0).dtype, shape);
+  // Mean and reciprocal deviation, or only the latter.
+  statistics.push_back(l.constant(kind == "rms_norm" ? 1 : 2));
+  ValueId stats = l.newValue(statisticsType, statistics);
+  GraphOp &op = l.emit(OpCode::Normalize, kind, {input, weight, bias});
+  op.ints = {axes};
+  op.floats = {l.number("eps", 1e-5)};
+  op.results = {result, stats};
+  for (ValueId v : op.results)
+    l.graph.values[v].producer = static_cast<int32_t>(l.graph.ops.size() - 1);
+  l.setOutput(result);
+}
+
+static void layerNorm(Lowering &l) {
+  ValueId input = l.tensor("input");
+  size_t axes = l.integers("normalized_shape").size();
+  if (axes < 1 || axes > l.rank(input))
+    l.fail(absl::StrCat("normalises ", axes, " dimensions of a tensor of rank ", l.rank(input)));
+  llvm::SmallVector<DimId, 4> statistics(l.dims(input).drop_back(axes));
+  normalise(l, l.node->target.contains("rms_norm") ? "rms_norm" : "layer_norm", static_cast<int64_t>(axes), statistics, l.dtype(input));
+}
+
+static void groupNorm(Lowering &l) {
+  ValueId input = l.tensor("input");
+  int64_t groups = l.integer("num_groups", 1);
+  if (l.rank(input) < 2 || groups < 1 || groups > (1 << 20))
+    l.fail(absl::StrCat("normalises ", groups, " groups of a tensor of rank ", l.rank(input)));
+  normalise(l, "group_norm", groups, {l.dims(input)[0], l.constant(groups)}, l.dtype(input));
+}
+
+static void batchNorm(Lowering &l) {
+  ValueId input = l.tensor("input");
+  if (l.rank(input) < 2)
+    l.fail(absl::StrCat("normalises a tensor of rank ", l.rank(input)));
+  normalise(l, "batch_norm", 1, {l.dims(input)[1]}, l.dtype(input));
+}
+
+//===----------------------------------------------------------------------===//
+// Losses
+//===----------------------------------------------------------------------===//
+
+static void crossEntropy(Lowering &l) {
+  ValueId logits = l.tensor("self"), target = l.tensor("target");
+  if (l.has("weight") || l.rank(logits) != 2 || l.rank(target) != 1)
+    return l.lowerOpaque();
+  if (l.graph.dims.hint(l.dims(logits)[0]) != l.graph.dims.hint(l.dims(target)[0]))
+    l.fail(absl::StrCat("compares ", l.graph.dims.hint(l.dims(logits)[0]), " rows with ", l.graph.dims.hint(l.dims(target)[0]), " targets"));
+  l.graph.dims.unify(l.dims(logits)[0], l.dims(target)[0], /*sure=*/true);
+  int64_t reduction = l.integer("reduction", 1);
+  llvm::SmallVector<DimId, 4> rows;
+  if (reduction == 0)
+    rows.push_back(l.dims(logits)[0]);
+  llvm::SmallVector<DimId, 4> shape(l.dims(logits));
+  ValueId loss = l.newValue(l.outputMeta(0).dtype, rows), logProbabilities = l.newValue(l.dtype(logits), shape);
+  GraphOp &op = l.emit(OpCode::CrossEntropy, reduction == 0 ? "none" : reduction == 2 ? "sum" : "mean", {logits, target});
+  op.ints = {l.integer("ignore_index", -100)};
+  op.floats = {l.number("label_smoothing", 0)};
+  op.results = {loss, logProbabilities};
+  for (ValueId v : op.results)
+    l.graph.values[v].producer = static_cast<int32_t>(l.graph.ops.size() - 1);
+  l.setOutput(loss);
+}
+
+// Losses that compare element by element: the difference, its function, and the mean or sum.
+static void elementwiseLoss(Lowering &l) {
+  ValueId self = l.tensor("self"), target = l.tensor("target");
+  llvm::StringRef kind = l.node->target.contains("l1_loss")      ? "l1_loss"
+                         : l.node->target.contains("binary")     ? "binary_cross_entropy_with_logits"
+                         : l.node->target.contains("kl_div")     ? "kl_div"
+                         : l.node->target.contains("huber")      ? "huber_loss"
+                         : l.node->target.contains("smooth_l1")  ? "smooth_l1_loss"
+                                                                 : "squared_difference";
+  ValueId value = l.emitOne(OpCode::Elementwise, kind, {self, target}, l.dtype(self), l.broadcast({self, target}));
+  int64_t reduction = l.integer("reduction", 1);
+  l.setOutput(reduction == 0 ? value : reduceOver(l, reduction == 2 ? "sum" : "mean", value, {}, false, l.outputMeta(0).dtype));
+}
+
+void moai::addReductionRules(llvm::StringMap<LoweringRule> &rules) {
+  for (const char *name : {"sum", "mean", "amax", "amin", "any", "all", "prod", "var", "std", "linalg_vector_norm", "norm", "logsumexp", "max", "min",
+                           "argmax", "argmin"})
+    rules[absl::StrCat("aten.", name)] = reduce;
+  for (const char *name : {"cumsum", "cumprod", "cummax", "logcumsumexp"})
+    rules[absl::StrCat("aten.", name)] = scan;
+  for (const char *name : {"softmax", "_softmax", "log_softmax", "_log_softmax", "special_softmax", "special_log_softmax"})
+    rules[absl::StrCat("aten.", name)] = softmax;
+  rules["aten.layer_norm"] = rules["aten.native_layer_norm"] = rules["aten.rms_norm"] = layerNorm;
+  rules["aten.group_norm"] = groupNorm;
+  rules["aten.batch_norm"] = batchNorm;
+  rules["aten.cross_entropy_loss"] = crossEntropy;
+  for (const char *name : {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy_with_logits", "kl_div"})
+    rules[absl::StrCat("aten.", name)] = elementwiseLoss;
+}

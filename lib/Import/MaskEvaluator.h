@@ -1,0 +1,40 @@
+//===- MaskEvaluator.h - Values of shape-only tensors, point by point ------===//
+#ifndef MOAI_LIB_IMPORT_MASKEVALUATOR_H
+#define MOAI_LIB_IMPORT_MASKEVALUATOR_H
+
+#include "TrainingGraph.h"
+#include "llvm/ADT/DenseMap.h"
+#include <optional>
+
+namespace moai {
+
+/// Evaluates values that depend on nothing but shapes and constants. Small tensors are computed once as a whole, large
+/// ones (a mask has sequence² elements) only where they are asked for.
+class MaskEvaluator {
+public:
+  MaskEvaluator(const TrainingGraph &graph, const DimBinding &binding) : graph(graph), binding(binding) {}
+
+  /// True if the value reads no input, parameter, buffer or random number.
+  bool isPure(ValueId value);
+  llvm::ArrayRef<int64_t> shapeOf(ValueId value);
+  /// The element, or nothing if an op on the way isn't known here.
+  std::optional<double> at(ValueId value, llvm::ArrayRef<int64_t> index);
+
+private:
+  using Index = llvm::SmallVector<int64_t, 4>;
+  std::optional<double> compute(ValueId value, llvm::ArrayRef<int64_t> index);
+  std::optional<double> elementwise(const GraphOp &op, llvm::ArrayRef<int64_t> index);
+  std::optional<double> operandAt(ValueId operand, llvm::ArrayRef<int64_t> index);
+  const std::vector<double> *materialise(ValueId value);
+
+  const TrainingGraph &graph;
+  DimBinding binding;
+  llvm::DenseMap<ValueId, bool> pure;
+  llvm::DenseMap<ValueId, Index> shapes;
+  llvm::DenseMap<ValueId, std::unique_ptr<std::vector<double>>> small;
+  unsigned depth = 0;
+};
+
+} // namespace moai
+
+#endif // MOAI_LIB_IMPORT_MASKEVALUATOR_H

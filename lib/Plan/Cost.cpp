@@ -1,0 +1,25 @@
+//===- Cost.cpp - Predicted seconds and bytes of one candidate --------------===//
+#include "moai/Plan/Cost.h"
+
+using namespace moai;
+
+llvm::json::Object moai::toJSON(const CostBreakdown &cost) {
+  return llvm::json::Object{
+      {"forward", cost.forward},
+      {"backward", cost.backward},
+      {"recompute", cost.recompute},
+      {"bubble", cost.bubble},
+      {"transfer", cost.transfer},
+      {"parameter_gather", cost.parameterGather},
+      {"gradient_reduce", cost.gradientReduce},
+      {"optimizer", cost.optimizer},
+      {"total", cost.total()},
+  };
+}
+
+llvm::json::Object moai::toJSON(const StageMemory &memory) {
+  return llvm::json::Object{
+      {"parameters", memory.parameters},   {"gradients", memory.gradients}, {"optimizer_states", memory.optimizerStates},
+      {"activations", memory.activations}, {"transient", memory.transient}, {"total", memory.total()},
+  };
+}

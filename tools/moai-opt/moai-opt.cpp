@@ -1,0 +1,12 @@
+//===- moai-opt.cpp - Runs passes on moai modules --------------------------===//
+#include "moai/IR/Moai.h"
+#include "moai/Passes/Passes.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Tools/mlir-opt/MlirOptMain.h"
+
+int main(int argc, char **argv) {
+  mlir::DialectRegistry registry;
+  registry.insert<moai::MoaiDialect, mlir::func::FuncDialect>();
+  moai::registerMoaiPasses();
+  return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "moai pass driver\n", registry));
+}
