@@ -2,6 +2,7 @@
 #include "moai/CostModel/Hardware.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
@@ -54,7 +55,7 @@ static constexpr Field kFields[] = {
 static constexpr const char *kOtherKeys[] = {"name",    "aliases", "intra_topology", "source",
                                              "sources", "base",    "count",          "intra_node_mesh"};
 
-static std::string_view view(llvm::StringRef text) { return {text.data(), text.size()}; }
+static absl::string_view view(llvm::StringRef text) { return {text.data(), text.size()}; }
 
 static const llvm::json::Object &database() {
   static const llvm::json::Value value = llvm::cantFail(llvm::json::parse(kDatabaseText));

@@ -47,11 +47,15 @@ static void findBoundary(const TrainingGraph &graph, BlockInstance &block, const
 static std::vector<int64_t> signature(const TrainingGraph &graph, const BlockInstance &block) {
   std::vector<int64_t> words;
   llvm::DenseMap<ValueId, int64_t> numbers;
+  auto addDims = [&](const GraphValue &value) {
+    for (DimId dim : value.dims)
+      words.push_back(graph.dims.canonical(dim));
+  };
   for (ValueId input : block.inputs) {
     const GraphValue &value = graph.values[input];
     numbers[input] = numbers.size();
     words.push_back(static_cast<int64_t>(value.dtype) * 8 + static_cast<int64_t>(value.role));
-    words.insert(words.end(), value.dims.begin(), value.dims.end());
+    addDims(value);
   }
   auto addDouble = [&](double number) {
     int64_t bits;
@@ -78,7 +82,7 @@ static std::vector<int64_t> signature(const TrainingGraph &graph, const BlockIns
       const GraphValue &value = graph.values[result];
       numbers[result] = numbers.size();
       words.push_back(static_cast<int64_t>(value.dtype));
-      words.insert(words.end(), value.dims.begin(), value.dims.end());
+      addDims(value);
       words.push_back(llvm::is_contained(block.outputs, result));
     }
   }
@@ -132,9 +136,11 @@ static std::vector<BlockInstance> instancesByStructure(const TrainingGraph &grap
   for (size_t i : live) {
     const GraphOp &op = graph.ops[i];
     llvm::hash_code hash = llvm::hash_combine(static_cast<int>(op.code), op.kind);
-    for (ValueId result : op.results)
-      hash = llvm::hash_combine(hash, static_cast<int>(graph.values[result].dtype),
-                                llvm::hash_combine_range(graph.values[result].dims.begin(), graph.values[result].dims.end()));
+    for (ValueId result : op.results) {
+      hash = llvm::hash_combine(hash, static_cast<int>(graph.values[result].dtype));
+      for (DimId dim : graph.values[result].dims)
+        hash = llvm::hash_combine(hash, graph.dims.canonical(dim));
+    }
     hashes.push_back(hash);
   }
   constexpr size_t kShortest = 8, kLongest = 4000;

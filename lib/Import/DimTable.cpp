@@ -6,15 +6,21 @@ using namespace moai;
 DimId DimTable::get(const Dim &dim, LiteralSite site) {
   if (dim.isConstant()) {
     auto [it, isNew] = constants.try_emplace({dim.constant(), site}, static_cast<DimId>(entries.size()));
-    if (isNew)
-      entries.push_back({dim, site, dim.constant()});
-    return it->second;
+    DimId id = it->second;
+    if (isNew) {
+      entries.push_back({dim, site, dim.constant(), id});
+      if (site != kNoSite) {
+        DimId canonical = get(dim);
+        entries[id].canonical = canonical;
+      }
+    }
+    return id;
   }
   for (DimId id : symbolic)
     if (entries[id].dim == dim)
       return id;
   symbolic.push_back(static_cast<DimId>(entries.size()));
-  entries.push_back({dim, kNoSite, dim.evaluate(exported)});
+  entries.push_back({dim, kNoSite, dim.evaluate(exported), static_cast<DimId>(entries.size())});
   return symbolic.back();
 }
 

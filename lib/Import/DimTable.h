@@ -28,6 +28,8 @@ public:
   const Dim &dim(DimId id) const { return entries[id].dim; }
   /// The size at export.
   int64_t hint(DimId id) const { return entries[id].hint; }
+  /// One id for all literals of a size, wherever they were written.
+  DimId canonical(DimId id) const { return entries[id].canonical; }
   bool isOne(DimId id) const { return entries[id].dim.isConstant(1); }
 
   /// The dimension two equal dimensions have. `sure` says that they must be equal even where one is 1; otherwise a 1 may
@@ -44,6 +46,7 @@ private:
     Dim dim;
     LiteralSite site;
     int64_t hint;
+    DimId canonical;
   };
   std::vector<Entry> entries;
   llvm::DenseMap<std::pair<int64_t, LiteralSite>, DimId> constants;

@@ -112,6 +112,16 @@ static ValueId expandedTo(Lowering &l, ValueId value, llvm::ArrayRef<DimId> shap
   if (l.dims(value) == shape)
     return value;
   llvm::SmallVector<DimId, 4> copy(shape.begin(), shape.end());
+  llvm::ArrayRef<DimId> from = l.dims(value);
+  if (from.size() > copy.size())
+    l.fail(absl::StrCat("writes values of rank ", from.size(), " where rank ", copy.size(), " is expected"));
+  for (size_t i = 0; i < from.size(); ++i) {
+    DimId to = copy[copy.size() - from.size() + i];
+    if (l.graph.dims.hint(from[i]) == l.graph.dims.hint(to))
+      l.graph.dims.unify(from[i], to, /*sure=*/false);
+    else if (!l.graph.dims.isOne(from[i]))
+      l.fail(absl::StrCat("writes ", l.graph.dims.hint(from[i]), " values where ", l.graph.dims.hint(to), " are expected"));
+  }
   return l.emitOne(OpCode::Expand, "", {value}, l.dtype(value), copy);
 }
 

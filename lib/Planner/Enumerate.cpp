@@ -66,24 +66,26 @@ static std::vector<ParallelConfig> enumerateShapes(int64_t numDevices, int64_t n
   return shapes;
 }
 
-/// What to try instead: the nearest batch sizes with a candidate. Every shape's batch is a multiple of numDevices / stages,
-/// and twice the device count always has one, so the search ends soon.
+static std::string countOf(int64_t number, const char *thing) { return absl::StrCat(number, " ", thing, number == 1 ? "" : "s"); }
+
+/// What to try instead: the nearest batch sizes with a candidate.
 static std::string suggestBatches(const SearchSpaceRequest &request, int64_t globalBatch, bool variousBatches) {
   auto works = [&](int64_t batch) {
     return !enumerateShapes(request.numDevices, request.numNodes, batch, variousBatches, request.generation).empty();
   };
-  // Batches with a candidate are multiples of this: the pipeline with the most stages has the fewest replicas.
+  // Every shape's batch is a multiple of its replicas, of which the pipeline with the most stages has the fewest; it takes
+  // each multiple but the first. So two steps either way decide.
   int64_t step = request.numDevices;
   for (int64_t stages = 2; !variousBatches && stages <= request.numNodes; stages *= 2)
     if (request.numDevices % stages == 0)
       step = request.numDevices / stages;
   int64_t below = globalBatch - globalBatch % step, above = below + step;
-  while (below > 0 && !works(below))
+  for (int64_t tries = 0; tries < 2 && below > 0 && !works(below); ++tries)
     below -= step;
-  for (int64_t tries = 0; tries < 2 * request.numNodes + 2 && !works(above); ++tries)
+  for (int64_t tries = 0; tries < 2 && !works(above); ++tries)
     above += step;
   std::vector<int64_t> found;
-  if (below > 0)
+  if (below > 0 && works(below))
     found.push_back(below);
   if (works(above))
     found.push_back(above);
@@ -108,7 +110,7 @@ absl::StatusOr<std::vector<ParallelConfig>> moai::enumerateMoaiSpace(const Searc
   std::vector<ParallelConfig> shapes = enumerateShapes(request.numDevices, request.numNodes, batch, various, generation);
   if (shapes.empty()) {
     std::string start = absl::StrCat("MoAI ", toString(generation).str(), " has no candidate for a global batch of ", batch, " on ",
-                                     request.numDevices, " devices in ", request.numNodes, " nodes");
+                                     countOf(request.numDevices, "device"), " in ", countOf(request.numNodes, "node"));
     if (generation == MoaiGeneration::V24_2 && various)
       return absl::InvalidArgumentError(absl::StrCat(start, ": with several batch sizes only a step without pipeline is left, "
                                                             "which it does not try; use one batch size or 24.4 or later"));
