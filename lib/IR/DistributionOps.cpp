@@ -83,3 +83,13 @@ LogicalResult OptimizerOp::verify() {
       return failure();
   return success();
 }
+
+LogicalResult AccumulateOp::verify() {
+  if (getAccumulators().size() != getGradients().size() || getOutputs().size() != getGradients().size())
+    return emitOpError() << "has " << getAccumulators().size() << " accumulators and " << getOutputs().size() << " results for "
+                         << getGradients().size() << " gradients";
+  for (auto [accumulator, gradient] : llvm::zip(getAccumulators(), getGradients()))
+    if (failed(expectSameShape(*this, "accumulator", tensorOf(accumulator), tensorOf(gradient))))
+      return failure();
+  return success();
+}

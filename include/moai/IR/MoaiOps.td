@@ -344,6 +344,12 @@ def Moai_AllReduceOp : Moai_CollectiveOp<"all_reduce"> {
   let summary = "sums tensors over `axis`; every member keeps the sum";
 }
 
+def Moai_AccumulateOp : Moai_Op<"accumulate", [AttrSizedOperandSegments, Streams]> {
+  let summary = "adds a micro-batch's gradients to those of the micro-batches before it, in place";
+  let arguments = (ins Variadic<Moai_AnyTensor>:$accumulators, Variadic<Moai_AnyTensor>:$gradients);
+  let results = (outs Variadic<Moai_AnyTensor>:$outputs);
+}
+
 def Moai_OptimizerOp : Moai_Op<"optimizer", [AttrSizedOperandSegments, Streams]> {
   let summary = "one AdamW update of flat shards";
   let description = [{ Takes gradients, master parameters and both moments; returns the new parameters and moments, in that order. }];

@@ -1,0 +1,42 @@
+//===- Storage.cpp - Which values share memory -----------------------------===//
+#include "moai/IR/Storage.h"
+
+using namespace mlir;
+using namespace moai;
+
+const StorageAnalysis::Layout &StorageAnalysis::layoutOf(Value value) {
+  auto [it, isNew] = views.try_emplace(value);
+  if (isNew) {
+    Layout &layout = it->second;
+    layout.root = value;
+    for (const Dim &dim : tensorOf(value).getShape())
+      layout.shape.push_back(dim.evaluate(binding));
+    layout.strides.assign(layout.shape.size(), 1);
+    for (size_t i = layout.shape.size(); i-- > 1;)
+      layout.strides[i - 1] = saturatingMultiply(layout.strides[i], std::max<int64_t>(1, layout.shape[i]));
+  }
+  return it->second;
+}
+
+bool StorageAnalysis::visit(Operation &op) {
+  auto view = dyn_cast<ViewOpInterface>(op);
+  if (!view)
+    return false;
+  // Copied: the map may move while the result's layout is made.
+  Layout input = layoutOf(op.getOperand(0));
+  auto strides = view.getAliasStrides(input.shape, input.strides, binding);
+  if (!strides)
+    return true;
+  Layout result;
+  result.root = input.root;
+  for (const Dim &dim : tensorOf(op.getResult(0)).getShape())
+    result.shape.push_back(dim.evaluate(binding));
+  result.strides = std::move(*strides);
+  views[op.getResult(0)] = std::move(result);
+  return false;
+}
+
+Value StorageAnalysis::rootOf(Value value) const {
+  auto it = views.find(value);
+  return it == views.end() ? value : it->second.root;
+}
