@@ -1,5 +1,6 @@
 //===- SplitMicroBatches.cpp - Binds the batch to one micro-batch ----------===//
 #include "Config.h"
+#include "moai/IR/Moai.h"
 #include "moai/Passes/Passes.h"
 
 namespace moai {

@@ -1,6 +1,6 @@
 //===- moai-opt.cpp - Runs passes on moai modules --------------------------===//
 #include "moai/IR/Moai.h"
-#include "moai/Passes/Passes.h"
+#include "moai/Passes/Pipelines.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
 
@@ -8,5 +8,6 @@ int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
   registry.insert<moai::MoaiDialect, mlir::func::FuncDialect>();
   moai::registerMoaiPasses();
+  moai::registerMoaiPipelines();
   return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "moai pass driver\n", registry));
 }

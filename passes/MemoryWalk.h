@@ -1,0 +1,40 @@
+//===- MemoryWalk.h - Live bytes of a function's body ----------------------===//
+#ifndef MOAI_PASSES_MEMORYWALK_H
+#define MOAI_PASSES_MEMORYWALK_H
+
+#include "moai/IR/Storage.h"
+#include "llvm/ADT/StringMap.h"
+
+namespace moai {
+
+/// What a call of a function allocates.
+struct FunctionMemory {
+  /// The most bytes alive at once beyond the arguments, results included.
+  int64_t peak = 0;
+  /// Per result: bytes of its storage, or 0 where it shares an argument's or an earlier result's.
+  llvm::SmallVector<int64_t, 8> resultBytes;
+  /// Per result: the argument it shares storage with, or -1.
+  llvm::SmallVector<int, 8> resultArgument;
+};
+
+/// Walks functions under one binding as an eager framework runs them: an op's results appear with it, a storage goes
+/// after its last use. Functions shared between candidates are remembered by name. Not thread-safe.
+class MemoryWalk {
+public:
+  explicit MemoryWalk(const DimBinding &binding) : bytes(binding) {}
+
+  const FunctionMemory &of(mlir::func::FuncOp function);
+  /// As `of`, but the arguments that `consumed` names are counted as alive at the start and freed after their last use.
+  FunctionMemory ofConsuming(mlir::func::FuncOp function, llvm::function_ref<bool(mlir::BlockArgument)> consumed);
+
+  ByteCounts bytes;
+
+private:
+  FunctionMemory walk(mlir::func::FuncOp function, llvm::function_ref<bool(mlir::BlockArgument)> consumed);
+
+  llvm::StringMap<FunctionMemory> known;
+};
+
+} // namespace moai
+
+#endif // MOAI_PASSES_MEMORYWALK_H
