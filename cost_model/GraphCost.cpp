@@ -2,12 +2,30 @@
 #include "moai/CostModel/GraphCost.h"
 #include "moai/CostModel/Kernel.h"
 #include "moai/IR/Storage.h"
+#include <algorithm>
 
 using namespace mlir;
 using namespace moai;
 
 // Blocks keep their name and body through all candidates; what belongs to a stage is named after it.
 bool moai::isSharedFunction(StringRef name) { return !name.starts_with("stage"); }
+
+// Fused attention skips blocks of scores that its mask rules out, which FLOP counts by convention include; the
+// efficiencies are of published causal figures, which count the half.
+static double computedShare(Operation *op, const DimBinding &binding) {
+  auto share = [&](StringRef mask, int64_t window, Value query, Value key) {
+    double queries = static_cast<double>(tensorOf(query).getShape()[2].evaluate(binding));
+    double keys = static_cast<double>(tensorOf(key).getShape()[2].evaluate(binding));
+    if (queries != keys || keys <= 0 || (mask != "causal" && mask != "sliding_window"))
+      return 1.0;
+    return mask == "causal" ? 0.5 : std::min(0.5, static_cast<double>(window) / keys);
+  };
+  if (auto attention = dyn_cast<AttentionOp>(op))
+    return share(attention.getMask(), attention.getWindow(), attention.getQuery(), attention.getKey());
+  if (auto attention = dyn_cast<AttentionBackwardOp>(op))
+    return share(attention.getMask(), attention.getWindow(), attention.getQuery(), attention.getKey());
+  return 1.0;
+}
 
 double GraphCost::seconds(Operation *op) {
   if (auto call = dyn_cast<func::CallOp>(op)) {
@@ -17,7 +35,9 @@ double GraphCost::seconds(Operation *op) {
   auto work = dyn_cast<WorkOpInterface>(op);
   if (!work)
     return 0;
-  double time = kernelSeconds(work.getWork(binding), accelerator.device);
+  OpWork load = work.getWork(binding);
+  load.flops *= computedShare(op, binding);
+  double time = kernelSeconds(load, accelerator.device);
   return isa<ExpertMatmulOp, ExpertOuterOp>(op) ? time * expertImbalance : time;
 }
 
@@ -41,4 +61,75 @@ double GraphCost::seconds(func::FuncOp function) {
   double total = bodySeconds(function);
   functions[function.getName()] = total;
   return total;
+}
+
+double GraphCost::recomputeSeconds(func::FuncOp function) {
+  bool shared = isSharedFunction(function.getName());
+  if (auto it = recomputations.find(function.getName()); shared && it != recomputations.end())
+    return it->second;
+  double total = 0;
+  for (Operation &op : function.getBody().front())
+    if (op.hasAttr(attrs::kRecompute))
+      total += seconds(&op);
+    else if (auto call = dyn_cast<func::CallOp>(op))
+      if (auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr()))
+        total += recomputeSeconds(callee);
+  if (shared)
+    recomputations[function.getName()] = total;
+  return total;
+}
+
+static void addCollective(Operation *op, ByteCounts &bytes, std::vector<StageCollective> &collectives) {
+  StageCollective found;
+  auto describe = [&](StringRef kind, auto collective, ValueRange whole) {
+    found.kind = kind.str();
+    found.axis = collective.getAxis().str();
+    found.groupSize = collective.getGroupSize();
+    for (Value value : whole)
+      found.bytes += bytes(value);
+  };
+  if (auto gather = dyn_cast<AllGatherOp>(op))
+    describe("all_gather", gather, gather.getOutputs());
+  else if (auto scatter = dyn_cast<ReduceScatterOp>(op))
+    describe("reduce_scatter", scatter, scatter.getInputs());
+  else if (auto reduce = dyn_cast<AllReduceOp>(op))
+    describe("all_reduce", reduce, reduce.getInputs());
+  else
+    return;
+  for (StageCollective &known : collectives)
+    if (known.kind == found.kind && known.axis == found.axis && known.groupSize == found.groupSize) {
+      known.bytes += found.bytes;
+      ++known.count;
+      return;
+    }
+  collectives.push_back(found);
+}
+
+StageProgram GraphCost::measureStage(func::FuncOp stage) {
+  StageProgram program;
+  ByteCounts bytes(binding);
+  for (auto call : stage.getOps<func::CallOp>()) {
+    auto function = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr());
+    StringRef part = call.getCallee().rsplit('.').second;
+    if (part == "forward")
+      program.forwardSeconds = seconds(function);
+    else if (part == "backward") {
+      program.backwardSeconds = seconds(function);
+      program.recomputeSeconds = recomputeSeconds(function);
+    } else if (part == "update")
+      program.updateSeconds = seconds(function);
+    for (Operation &op : function.getBody().front()) {
+      addCollective(&op, bytes, program.collectives);
+      if (auto send = dyn_cast<SendOp>(op); send && part == "forward")
+        for (Value value : send.getInputs())
+          program.sendBytes += bytes(value);
+    }
+  }
+  for (int64_t task : stage->getAttrOfType<DenseI64ArrayAttr>(attrs::kSchedule).asArrayRef())
+    program.order.push_back({task > 0 ? PipelineTask::Forward : PipelineTask::Backward, (task > 0 ? task : -task) - 1});
+  if (auto memory = stage->getAttrOfType<DictionaryAttr>(attrs::kMemory)) {
+    auto field = [&](StringRef name) { return memory.getAs<IntegerAttr>(name).getInt(); };
+    program.memory = {field("parameters"), field("gradients"), field("optimizer_states"), field("activations"), field("transient")};
+  }
+  return program;
 }

@@ -4,6 +4,7 @@
 
 #include "moai/CostModel/Hardware.h"
 #include "moai/IR/Moai.h"
+#include "moai/Plan/StageProgram.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/StringMap.h"
 
@@ -21,6 +22,10 @@ public:
   double seconds(mlir::Operation *op);
   /// Seconds of a function's body. Views that must copy cost the copy.
   double seconds(mlir::func::FuncOp function);
+  /// Seconds of those of its ops, and of what it calls, that are recomputation.
+  double recomputeSeconds(mlir::func::FuncOp function);
+  /// Reads a stage's function, as SchedulePipeline and PlanMemory leave it, into plain numbers.
+  StageProgram measureStage(mlir::func::FuncOp stage);
 
 private:
   double bodySeconds(mlir::func::FuncOp function);
@@ -28,7 +33,7 @@ private:
   const Accelerator &accelerator;
   DimBinding binding;
   double expertImbalance;
-  llvm::StringMap<double> functions;
+  llvm::StringMap<double> functions, recomputations;
 };
 
 /// Whether functions of this name have one body in every candidate of a model, so that results may be remembered by name.

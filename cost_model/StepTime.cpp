@@ -1,0 +1,51 @@
+//===- StepTime.cpp - Seconds of a whole step ------------------------------===//
+#include "moai/CostModel/StepTime.h"
+#include "moai/CostModel/Collective.h"
+#include "moai/CostModel/PipelineTime.h"
+#include <algorithm>
+
+using namespace moai;
+
+// Devices of a stage are contiguous, so a message crosses nodes if any device and its peer are on different ones.
+static bool crossesNode(int64_t stage, int64_t devicesPerStage, const Accelerator &accelerator) {
+  for (int64_t device = stage * devicesPerStage; device < (stage + 1) * devicesPerStage; ++device)
+    if (accelerator.nodeOf(device) != accelerator.nodeOf(device + devicesPerStage))
+      return true;
+  return false;
+}
+
+CostBreakdown moai::stepCost(llvm::ArrayRef<StageProgram> stages, const ParallelConfig &config, const Accelerator &accelerator) {
+  CostBreakdown cost;
+  int64_t devicesPerStage = std::max<int64_t>(1, config.numDevices() / std::max<int64_t>(1, config.numStages));
+  PipelineOrder order;
+  std::vector<double> forward, backward, transfer;
+  for (auto [index, stage] : llvm::enumerate(stages)) {
+    order.push_back(stage.order);
+    forward.push_back(stage.forwardSeconds);
+    backward.push_back(stage.backwardSeconds);
+    if (index + 1 < stages.size())
+      transfer.push_back(sendSeconds(static_cast<double>(stage.sendBytes), crossesNode(static_cast<int64_t>(index), devicesPerStage, accelerator), accelerator));
+    double gather = 0, reduce = 0;
+    for (const StageCollective &collective : stage.collectives) {
+      CollectiveKind kind = collective.kind == "all_gather"       ? CollectiveKind::AllGather
+                            : collective.kind == "reduce_scatter" ? CollectiveKind::ReduceScatter
+                                                                  : CollectiveKind::AllReduce;
+      double perBucket = static_cast<double>(collective.bytes) / static_cast<double>(std::max<int64_t>(1, collective.count));
+      double seconds = static_cast<double>(collective.count) *
+                       collectiveSeconds(kind, perBucket, collective.groupSize, accelerator, collective.axis == "tied" ? devicesPerStage : 1);
+      (collective.kind == "all_gather" ? gather : reduce) += seconds;
+    }
+    cost.parameterGather = std::max(cost.parameterGather, gather);
+    cost.gradientReduce = std::max(cost.gradientReduce, reduce);
+    cost.optimizer = std::max(cost.optimizer, stage.updateSeconds);
+  }
+  PipelineTime time = simulatePipeline(order, forward, backward, transfer);
+  const StageProgram &critical = stages[time.criticalStage];
+  double microBatches = static_cast<double>(config.numMicroBatches);
+  cost.forward = microBatches * critical.forwardSeconds;
+  cost.backward = microBatches * (critical.backwardSeconds - critical.recomputeSeconds);
+  cost.recompute = microBatches * critical.recomputeSeconds;
+  cost.bubble = time.bubbleSeconds[time.criticalStage];
+  cost.transfer = time.transferSeconds;
+  return cost;
+}

@@ -1,0 +1,41 @@
+//===- Planner.h - Enumerate, compile, cost, select ------------------------===//
+#ifndef MOAI_PLANNER_PLANNER_H
+#define MOAI_PLANNER_PLANNER_H
+
+#include "moai/CostModel/Hardware.h"
+#include "moai/Plan/Plan.h"
+#include "moai/Planner/Enumerate.h"
+#include "mlir/IR/BuiltinOps.h"
+
+namespace moai {
+
+struct PlanRequest {
+  Accelerator accelerator;
+  std::vector<int64_t> globalBatches;
+  MoaiGeneration generation = MoaiGeneration::V24_2;
+  double memoryRatio = 0.8;     ///< part of a device's memory that a plan may use
+  double expertImbalance = 1;   ///< rows of the busiest expert over the average
+  int threads = 0;              ///< 0: one per core
+  bool log = true;              ///< MoAI's lines on standard error
+  std::string dumpDirectory;    ///< where to write every candidate's IR; empty for nowhere
+};
+
+/// Plans an imported module, which becomes a training graph in the course of it. Candidates that don't compile or don't
+/// fit are in the plan with their reason; it is an error, which says what would help, if there is no candidate or none fits.
+/// The same request gives the same plan on any number of threads.
+absl::StatusOr<Plan> planModel(mlir::ModuleOp module, const ModelSummary &model, const PlanRequest &request);
+
+/// The index of the cheapest candidate that was not rejected; ties go to the smaller index.
+std::optional<size_t> SelectBestGraphFromCandidates(llvm::ArrayRef<Candidate> candidates);
+
+/// Marks candidates that use more than the limit on any stage. `devicesPerStage` tells ranks from stages.
+void rejectWhatDoesNotFit(llvm::MutableArrayRef<Candidate> candidates, int64_t memoryLimit);
+
+/// Compiles one candidate of a training graph: IR in the module's context with one program per stage. Null, with the
+/// reason, if a pass refuses. For tools and tests; planModel keeps workers for many.
+mlir::OwningOpRef<mlir::ModuleOp> compileCandidate(mlir::ModuleOp trainingGraph, const ParallelConfig &config, const Accelerator &accelerator,
+                                                   std::string &reason);
+
+} // namespace moai
+
+#endif // MOAI_PLANNER_PLANNER_H

@@ -1,0 +1,18 @@
+//===- File.h - Files that are written whole or not at all -----------------===//
+#ifndef MOAI_SUPPORT_FILE_H
+#define MOAI_SUPPORT_FILE_H
+
+#include "absl/status/status.h"
+#include "llvm/ADT/StringRef.h"
+
+namespace moai {
+
+/// Creates the folder and its parents if needed. Fails with a sentence that names it.
+absl::Status createFolder(llvm::StringRef path);
+/// Writes to a temporary file beside `path` and renames it, so that a reader sees the old or the new content and a
+/// failure loses nothing.
+absl::Status writeFile(llvm::StringRef path, llvm::StringRef content);
+
+} // namespace moai
+
+#endif // MOAI_SUPPORT_FILE_H

@@ -1,0 +1,149 @@
+//===- Planner.cpp - Enumerate, compile, cost, select ----------------------===//
+#include "moai/Planner/Planner.h"
+#include "Compile.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "moai/CostModel/StepTime.h"
+#include "moai/IR/Moai.h"
+#include "moai/Passes/Pipelines.h"
+#include "moai/Support/Log.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/Pass/PassManager.h"
+#include <chrono>
+#include <cmath>
+
+using namespace moai;
+
+namespace {
+class Stopwatch {
+public:
+  double milliseconds() const { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count(); }
+
+private:
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+};
+} // namespace
+
+std::optional<size_t> moai::SelectBestGraphFromCandidates(llvm::ArrayRef<Candidate> candidates) {
+  std::optional<size_t> best;
+  for (auto [index, candidate] : llvm::enumerate(candidates))
+    if (!candidate.rejected && (!best || candidate.stepSeconds < candidates[*best].stepSeconds))
+      best = index;
+  return best;
+}
+
+static double toMiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+
+void moai::rejectWhatDoesNotFit(llvm::MutableArrayRef<Candidate> candidates, int64_t memoryLimit) {
+  for (Candidate &candidate : candidates) {
+    if (candidate.rejected)
+      continue;
+    int64_t devicesPerStage = candidate.config.numDevices() / std::max<int64_t>(1, candidate.config.numStages), worst = 0;
+    for (auto [index, stage] : llvm::enumerate(candidate.stages)) {
+      int64_t over = stage.memory.total() - memoryLimit;
+      if (over <= worst)
+        continue;
+      worst = over;
+      candidate.rejected = Rejection{"memory", absl::StrFormat("stage %d needs %.0f MiB per device, %.0f MiB may be used", index, toMiB(stage.memory.total()),
+                                                               toMiB(memoryLimit)),
+                                     static_cast<int64_t>(index) * devicesPerStage, over};
+    }
+  }
+}
+
+static absl::Status buildTrainingGraph(mlir::ModuleOp module) {
+  std::string reason;
+  mlir::ScopedDiagnosticHandler diagnostics(module.getContext(), [&](mlir::Diagnostic &diagnostic) {
+    if (reason.empty())
+      reason = diagnostic.str();
+  });
+  mlir::PassManager manager(module.getContext(), mlir::ModuleOp::getOperationName());
+  manager.enableVerifier(false);
+  buildTrainingPipeline(manager);
+  if (mlir::failed(manager.run(module)))
+    return absl::InvalidArgumentError(absl::StrCat("the backward can't be built: ", reason));
+  return absl::OkStatus();
+}
+
+// Says by how much the best candidate missed, and what in the model is out of proportion.
+static absl::Status nothingFits(const Plan &plan) {
+  const Candidate *nearest = nullptr;
+  std::string compileReason;
+  for (const Candidate &candidate : plan.candidates)
+    if (candidate.rejected && candidate.rejected->phase == "memory") {
+      if (!nearest || candidate.rejected->bytesOver < nearest->rejected->bytesOver)
+        nearest = &candidate;
+    } else if (candidate.rejected)
+      compileReason = candidate.rejected->reason;
+  if (!nearest)
+    return absl::ResourceExhaustedError(
+        absl::StrCat(plan.model.path, ": none of the ", plan.candidates.size(), " candidates compiles; the last one: ", compileReason));
+  std::string advice = "take a larger accelerator, or a larger --memory-ratio";
+  if (plan.model.largestTensorBytes > plan.deviceMemoryBytes)
+    advice = absl::StrFormat("the graph makes a tensor of %.2f TB per sample (%s), which no splitting of layers helps against", plan.model.largestTensorBytes / 1e12,
+                             plan.model.largestTensor);
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "%s: none of the %d candidates fits: the nearest (num_stages %d, num_micro_batches %d, batch_per_device %d, recomputation %s) is %.0f MiB over: %s; %s",
+      plan.model.path, plan.candidates.size(), nearest->config.numStages, nearest->config.numMicroBatches, nearest->config.batchPerDevice,
+      toString(nearest->config.recomputation).str(), toMiB(nearest->rejected->bytesOver), nearest->rejected->reason, advice));
+}
+
+absl::StatusOr<Plan> moai::planModel(mlir::ModuleOp module, const ModelSummary &model, const PlanRequest &request) {
+  auto info = [&](const std::string &line) {
+    if (request.log)
+      logInfo(line);
+  };
+  Plan plan;
+  plan.model = model;
+  plan.accelerator = toJSON(request.accelerator);
+  plan.deviceMemoryBytes = request.accelerator.device.memoryBytes;
+  plan.memoryRatio = request.memoryRatio;
+  plan.globalBatches = request.globalBatches;
+  plan.space = "moai";
+  plan.generation = toString(request.generation).str();
+  if (!model.hasLoss)
+    return absl::InvalidArgumentError(
+        absl::StrCat(model.path, ": the graph returns no loss, so there is no training step to plan; export a module whose forward returns the loss "
+                                 "(--describe works without)"));
+
+  auto configs = enumerateMoaiSpace({request.accelerator.numDevices, request.accelerator.numNodes(), request.globalBatches, request.generation});
+  if (!configs.ok())
+    return configs.status();
+  if (request.globalBatches.size() > 1 && request.log)
+    logWarning(formatBatchWarning(request.globalBatches));
+  for (const ParallelConfig &config : *configs) {
+    plan.candidates.emplace_back();
+    plan.candidates.back().config = config;
+  }
+  info(absl::StrFormat("The number of candidates is %d.", plan.candidates.size()));
+
+  info("Parallel Graph Compile start...");
+  Stopwatch compileTime;
+  if (absl::Status status = buildTrainingGraph(module); !status.ok())
+    return absl::InvalidArgumentError(absl::StrCat(model.path, ": ", status.message()));
+  if (absl::Status status = compileCandidates(module, request, plan.candidates); !status.ok())
+    return status;
+  rejectWhatDoesNotFit(plan.candidates, plan.memoryLimit());
+  plan.elapsed.compileMs = compileTime.milliseconds();
+  info(absl::StrFormat("Elapsed Time to compile all candidates = %d [ms]", std::lround(plan.elapsed.compileMs)));
+  info("Parallel Graph Compile finished.");
+  info(absl::StrFormat("The number of possible candidates is %d.", plan.numPossible()));
+  if (plan.numPossible() == 0)
+    return nothingFits(plan);
+
+  info("SelectBestGraphFromCandidates start...");
+  Stopwatch selectTime;
+  for (Candidate &candidate : plan.candidates)
+    if (!candidate.rejected) {
+      candidate.cost = stepCost(candidate.stages, candidate.config, request.accelerator);
+      candidate.stepSeconds = candidate.cost.total();
+    }
+  plan.selected = SelectBestGraphFromCandidates(plan.candidates);
+  plan.elapsed.selectMs = selectTime.milliseconds();
+  info(absl::StrFormat("Elapsed Time to compute cost for survived candidates = %d [ms]", std::lround(plan.elapsed.selectMs)));
+  info("SelectBestGraphFromCandidates finished.");
+  info("Configuration for parallelism is selected.");
+  plan.selectedLine = formatMoaiLine(plan.candidates[*plan.selected].config, request.generation);
+  info(plan.selectedLine);
+  return plan;
+}
