@@ -99,6 +99,8 @@ static absl::Status bindShapes(const ImportOptions &options, InputDims &dims, Di
       return absl::InvalidArgumentError(absl::StrCat(file.str(), ": --shape=", entry.getKey().str(), " names no dimension of the model; it has ",
                                                      absl::StrJoin(names, ", ")));
     }
+    if (it->second == kBatchSymbol)
+      return absl::InvalidArgumentError(absl::StrCat(file.str(), ": --shape=", entry.getKey().str(), " is the batch, which --global-batch sets; leave it out"));
     planned.values[it->second] = entry.getValue();
   }
   return absl::OkStatus();
@@ -250,6 +252,7 @@ static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOp
   summary.hasSequence = inputs.hasSequence;
   summary.exported = inputs.exported;
   summary.binding = planned;
+  summary.binding.values[kBatchSymbol] = options.batch.value_or(planned.values[kBatchSymbol]);
   summarizeModule(*result.module, summary);
   return result;
 }

@@ -469,7 +469,8 @@ void Lowering::inlineGraph(const pt2::Graph &body, llvm::ArrayRef<const Argument
   const pt2::Node *caller = node;
   if (body.inputs.size() != arguments.size())
     fail(absl::StrCat("passes ", arguments.size(), " arguments to a graph of ", body.inputs.size()));
-  Scope inner{&body, {}, {}};
+  Scope inner;
+  inner.body = &body;
   for (auto [input, argument] : llvm::zip(body.inputs, arguments)) {
     if (input.kind == Argument::Kind::Tensor && argument->kind == Argument::Kind::Tensor)
       inner.slots[input.tensors[0]] = slotOf(argument->tensors[0]);
@@ -494,7 +495,8 @@ void Lowering::inlineGraph(const pt2::Graph &body, llvm::ArrayRef<const Argument
 }
 
 void Lowering::run() {
-  scopes.push_back({&program.graph, {}, {}});
+  scopes.emplace_back();
+  scopes.back().body = &program.graph;
   addArguments();
   for (const pt2::Node &current : program.graph.nodes) {
     ordinal = nextOrdinal++;

@@ -2,16 +2,32 @@
 #include "moai/Support/File.h"
 #include "absl/strings/str_cat.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace moai;
 
+static absl::Status notWritable(llvm::StringRef path, const std::string &reason) {
+  return absl::PermissionDeniedError(absl::StrCat(path.str(), ": can't be written as a folder (", reason, "); name one that can"));
+}
+
+absl::Status moai::checkWritableFolder(llvm::StringRef path) {
+  llvm::SmallString<256> existing(path);
+  if (std::error_code error = llvm::sys::fs::make_absolute(existing))
+    return notWritable(path, error.message());
+  while (!llvm::sys::fs::exists(existing) && llvm::sys::path::has_parent_path(existing))
+    llvm::sys::path::remove_filename(existing);
+  if (!llvm::sys::fs::is_directory(existing))
+    return notWritable(path, absl::StrCat(existing.str().str(), " is not a folder"));
+  if (std::error_code error = llvm::sys::fs::access(existing, llvm::sys::fs::AccessMode::Write))
+    return notWritable(path, absl::StrCat(existing.str().str(), ": ", error.message()));
+  return absl::OkStatus();
+}
+
 absl::Status moai::createFolder(llvm::StringRef path) {
   if (std::error_code error = llvm::sys::fs::create_directories(path))
-    return absl::PermissionDeniedError(absl::StrCat(path.str(), ": the folder can't be created (", error.message(), "); name one that can be written"));
-  if (std::error_code error = llvm::sys::fs::access(path, llvm::sys::fs::AccessMode::Write))
-    return absl::PermissionDeniedError(absl::StrCat(path.str(), ": the folder can't be written (", error.message(), "); name one that can"));
-  return absl::OkStatus();
+    return notWritable(path, error.message());
+  return checkWritableFolder(path);
 }
 
 absl::Status moai::writeFile(llvm::StringRef path, llvm::StringRef content) {

@@ -13,9 +13,11 @@
 namespace moai {
 
 struct ImportOptions {
+  /// Samples of the step that the summary describes, instead of the exported number.
+  std::optional<int64_t> batch;
   /// Positions to plan for instead of the exported number.
   std::optional<int64_t> sequenceLength;
-  /// Values for symbols of a dynamic export, or `INPUT:DIM`-free names of dimensions listed by --describe.
+  /// Values for dimensions of the inputs, by the symbol of a dynamic export or by the names in the summary's inputs.
   llvm::StringMap<int64_t> shapes;
   /// Refuse ops that moai doesn't know instead of keeping them opaque.
   bool strict = false;

@@ -7,6 +7,8 @@
 
 namespace moai {
 
+/// Whether files could be written into a folder of that path, which need not exist yet. Changes nothing.
+absl::Status checkWritableFolder(llvm::StringRef path);
 /// Creates the folder and its parents if needed. Fails with a sentence that names it.
 absl::Status createFolder(llvm::StringRef path);
 /// Writes to a temporary file beside `path` and renames it, so that a reader sees the old or the new content and a

@@ -1,0 +1,247 @@
+//===- moai-plan.cpp - Which way of splitting a training step is fastest ---===//
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "moai/Export/Report.h"
+#include "moai/IR/Moai.h"
+#include "moai/Import/Import.h"
+#include "moai/Planner/Planner.h"
+#include "moai/Support/File.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/Path.h"
+#include <chrono>
+
+using namespace moai;
+namespace cl = llvm::cl;
+
+namespace {
+
+constexpr int kInputError = 1, kUsageError = 2;
+
+enum class Format { Text, JSON };
+
+cl::OptionCategory category("Options");
+cl::opt<std::string> model(cl::Positional, cl::desc("MODEL.pt2"), cl::cat(category));
+cl::opt<std::string> acceleratorSpec("accelerator", cl::desc("What to plan for: a MoAI flavor (4xLarge.2048GB), a device and a count (h100:64), or a .json file"),
+                                     cl::value_desc("NAME"), cl::cat(category));
+cl::opt<std::string> batchList("global-batch", cl::desc("Samples of one step over all devices; several, as in 256,1, for a run that meets several"),
+                               cl::value_desc("N[,N...]"), cl::cat(category));
+cl::opt<std::string> space("space", cl::desc("Candidates to try: moai, the space MoAI Platform documents (default)"), cl::init("moai"), cl::value_desc("NAME"),
+                           cl::cat(category));
+cl::opt<std::string> generation("maf", cl::desc("Release of MoAI whose space it is: 24.2 (default), 24.4 or 24.5"), cl::init("24.2"), cl::value_desc("RELEASE"),
+                                cl::cat(category));
+cl::opt<std::string> optimizer("optimizer", cl::desc("Optimizer whose states count: adamw (default)"), cl::init("adamw"), cl::value_desc("NAME"), cl::cat(category));
+cl::opt<double> memoryRatio("memory-ratio", cl::desc("Part of a device's memory that a plan may use (default 0.8)"), cl::init(0.8), cl::value_desc("R"),
+                            cl::cat(category));
+cl::opt<double> expertImbalance("expert-imbalance", cl::desc("Rows of the busiest expert over the average (default 1: balanced)"), cl::init(1.0), cl::value_desc("X"),
+                                cl::cat(category));
+cl::opt<std::string> sequenceLength("seq-len", cl::desc("Sequence length to plan for, instead of the exported one"), cl::value_desc("N"), cl::cat(category));
+cl::list<std::string> shapes("shape", cl::desc("Value for a dimension of a dynamic export, by the names --describe shows"), cl::value_desc("NAME=N"), cl::cat(category));
+cl::opt<bool> describe("describe", cl::desc("Print what was understood of the model, and plan nothing"), cl::cat(category));
+cl::opt<bool> strict("strict", cl::desc("Refuse models with ops that moai doesn't know"), cl::cat(category));
+cl::opt<std::string> outputFolder("o", cl::desc("Folder for plan.json and the chosen candidate's IR"), cl::value_desc("DIR"), cl::cat(category));
+cl::opt<std::string> dumpFolder("dump-candidates", cl::desc("Folder for the IR of every candidate, for moai-opt"), cl::value_desc("DIR"), cl::cat(category));
+cl::opt<Format> format("format", cl::desc("Form of the result on standard output"), cl::init(Format::Text),
+                       cl::values(clEnumValN(Format::Text, "text", "tables (default)"), clEnumValN(Format::JSON, "json", "the content of plan.json")),
+                       cl::cat(category));
+cl::opt<bool> noTimes("no-times", cl::desc("Leave measured times out of the JSON, so that outputs can be compared"), cl::cat(category));
+cl::opt<std::string> threads("threads", cl::desc("Threads that compile (default: one per core); the plan is the same on any number"), cl::value_desc("N"),
+                             cl::cat(category));
+cl::opt<bool> listThem("list-accelerators", cl::desc("Print the flavors and devices that --accelerator knows"), cl::cat(category));
+
+const char *const kOverview =
+    "moai-plan: finds the fastest way of splitting a model's training step over the devices of an accelerator.\n\n"
+    "  moai-plan MODEL.pt2 --accelerator=4xLarge.2048GB --global-batch=256 [-o DIR]\n"
+    "  moai-plan MODEL.pt2 --describe\n"
+    "  moai-plan --list-accelerators\n\n"
+    "MODEL.pt2 is what torch.export.save wrote of a module whose forward returns the loss; its weights are not read.\n"
+    "The log goes to standard error, the result to standard output. Exit codes: 0 done, 1 the input can't be planned,\n"
+    "2 wrong usage.\n";
+
+} // namespace
+
+static int fail(int code, const std::string &sentence) {
+  llvm::errs() << "moai-plan: error: " << sentence << "\n";
+  return code;
+}
+
+static int failUsage(const std::string &sentence) { return fail(kUsageError, absl::StrCat(sentence, "; see moai-plan --help")); }
+
+static int failInput(const absl::Status &status) { return fail(kInputError, std::string(status.message())); }
+
+static std::optional<int64_t> parsePositive(llvm::StringRef text) {
+  int64_t number;
+  if (text.getAsInteger(10, number) || number < 1)
+    return std::nullopt;
+  return number;
+}
+
+namespace {
+/// The command line, understood.
+struct Request {
+  ImportOptions import;
+  PlanRequest plan;
+};
+} // namespace
+
+// Fills what doesn't need the accelerator's database; a returned sentence says what is wrong.
+static std::optional<std::string> readFlags(Request &request) {
+  if (model.empty())
+    return "name a model, as in moai-plan MODEL.pt2 --accelerator=4xLarge.2048GB --global-batch=256";
+  if (describe)
+    for (const auto &[given, flag] : {std::pair(acceleratorSpec.getNumOccurrences(), "--accelerator"), {outputFolder.getNumOccurrences(), "-o"},
+                                      {dumpFolder.getNumOccurrences(), "--dump-candidates"}})
+      if (given)
+        return absl::StrCat("--describe plans nothing, so ", flag, " contradicts it; leave one of them out");
+  if (!describe && acceleratorSpec.empty())
+    return "--accelerator is missing: name one that --list-accelerators prints";
+  if (!describe && batchList.empty())
+    return "--global-batch is missing: name the samples of one step, as in --global-batch=256";
+  llvm::SmallVector<llvm::StringRef> parts;
+  if (!batchList.empty())
+    llvm::StringRef(batchList).split(parts, ',');
+  for (llvm::StringRef part : parts) {
+    std::optional<int64_t> batch = parsePositive(part);
+    if (!batch || *batch > (int64_t(1) << 40))
+      return absl::StrCat("--global-batch=", batchList.getValue(), ": expected one or more whole numbers from 1 to 2^40, separated by commas");
+    request.plan.globalBatches.push_back(*batch);
+  }
+  if (!parts.empty())
+    request.import.batch = *llvm::max_element(request.plan.globalBatches);
+  if (space != "moai")
+    return absl::StrCat("--space=", space.getValue(), " is not known; expected moai");
+  auto release = parseGeneration(generation);
+  if (!release.ok())
+    return absl::StrCat("--maf=", generation.getValue(), ": ", std::string(release.status().message()));
+  request.plan.generation = *release;
+  if (optimizer != "adamw")
+    return absl::StrCat("--optimizer=", optimizer.getValue(), " is not known; expected adamw");
+  if (!(memoryRatio > 0 && memoryRatio <= 1))
+    return absl::StrCat("--memory-ratio=", memoryRatio.getValue(), ": expected more than 0, and 1 at most");
+  if (!(expertImbalance >= 1 && expertImbalance <= 1e6))
+    return absl::StrCat("--expert-imbalance=", expertImbalance.getValue(), ": expected 1 or more, and 1000000 at most");
+  request.plan.memoryRatio = memoryRatio;
+  request.plan.expertImbalance = expertImbalance;
+  if (!sequenceLength.empty()) {
+    request.import.sequenceLength = parsePositive(sequenceLength);
+    if (!request.import.sequenceLength || *request.import.sequenceLength > (int64_t(1) << 32))
+      return absl::StrCat("--seq-len=", sequenceLength.getValue(), ": expected a whole number from 1 to 2^32");
+  }
+  for (const std::string &shape : shapes) {
+    auto [name, value] = llvm::StringRef(shape).split('=');
+    std::optional<int64_t> size = parsePositive(value);
+    if (name.empty() || !size || *size > (int64_t(1) << 32))
+      return absl::StrCat("--shape=", shape, ": expected NAME=N with a whole number from 1 to 2^32");
+    if (!request.import.shapes.try_emplace(name, *size).second)
+      return absl::StrCat("--shape=", name.str(), " is given twice; give it once");
+  }
+  request.import.strict = strict;
+  if (!threads.empty()) {
+    std::optional<int64_t> count = parsePositive(threads);
+    if (!count || *count > 1024)
+      return absl::StrCat("--threads=", threads.getValue(), ": expected a whole number from 1 to 1024");
+    request.plan.threads = static_cast<int>(*count);
+  }
+  request.plan.dumpDirectory = dumpFolder;
+  return std::nullopt;
+}
+
+static std::string toText(llvm::json::Object object) {
+  std::string text;
+  llvm::raw_string_ostream(text) << llvm::formatv("{0:2}", llvm::json::Value(std::move(object))) << "\n";
+  return text;
+}
+
+// plan.json and the chosen candidate, in the order that leaves no plan.json behind without its IR.
+static absl::Status writePlan(const Plan &plan, mlir::ModuleOp trainingGraph, const Accelerator &accelerator) {
+  if (absl::Status status = createFolder(outputFolder); !status.ok())
+    return status;
+  std::string reason, text;
+  auto chosen = compileCandidate(trainingGraph, plan.candidates[*plan.selected].config, accelerator, reason);
+  if (!chosen)
+    return absl::InternalError(absl::StrCat("the chosen candidate doesn't compile again: ", reason));
+  llvm::raw_string_ostream stream(text);
+  chosen->print(stream);
+  if (absl::Status status = writeFile(outputFolder + "/selected.mlir", stream.str()); !status.ok())
+    return status;
+  return writeFile(outputFolder + "/plan.json", toText(toJSON(plan, !noTimes)));
+}
+
+static int run(Request &request, std::chrono::steady_clock::time_point start) {
+  auto sinceStart = [&] { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count(); };
+  if (!describe) {
+    auto accelerator = resolveAccelerator(acceleratorSpec);
+    if (!accelerator.ok())
+      return failInput(accelerator.status());
+    request.plan.accelerator = *accelerator;
+  }
+  for (const std::string *folder : {&outputFolder.getValue(), &dumpFolder.getValue()})
+    if (!folder->empty())
+      if (absl::Status status = checkWritableFolder(*folder); !status.ok())
+        return failInput(status);
+
+  mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
+  context.loadDialect<MoaiDialect, mlir::func::FuncDialect>();
+  double importStart = sinceStart();
+  auto imported = importPt2(model, request.import, context);
+  if (!imported.ok())
+    return failInput(imported.status());
+  double importMs = sinceStart() - importStart;
+  for (const std::string &warning : imported->summary.warnings)
+    llvm::errs() << "moai-plan: warning: " << imported->summary.path << ": " << warning << "\n";
+  if (describe) {
+    if (format == Format::JSON)
+      llvm::outs() << toText(llvm::json::Object{{"model", toJSON(imported->summary)}});
+    else
+      printDescription(imported->summary, llvm::outs());
+    return 0;
+  }
+
+  if (!dumpFolder.empty())
+    if (absl::Status status = createFolder(dumpFolder); !status.ok())
+      return failInput(status);
+  auto plan = planModel(*imported->module, imported->summary, request.plan);
+  if (!plan.ok())
+    return failInput(plan.status());
+  plan->elapsed.importMs = importMs;
+  plan->elapsed.totalMs = sinceStart();
+  if (!outputFolder.empty())
+    if (absl::Status status = writePlan(*plan, *imported->module, request.plan.accelerator); !status.ok())
+      return failInput(status);
+  if (format == Format::JSON)
+    llvm::outs() << toText(toJSON(*plan, !noTimes));
+  else {
+    printReport(*plan, llvm::outs());
+    if (!outputFolder.empty())
+      llvm::outs() << "\nWrote " << outputFolder << "/plan.json and " << outputFolder << "/selected.mlir\n";
+  }
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  auto start = std::chrono::steady_clock::now();
+  cl::HideUnrelatedOptions(category);
+  std::string usageErrors;
+  llvm::raw_string_ostream usageStream(usageErrors);
+  if (!cl::ParseCommandLineOptions(argc, argv, kOverview, &usageStream)) {
+    llvm::StringRef first = llvm::StringRef(usageStream.str()).split('\n').first;
+    first.consume_front(absl::StrCat(llvm::sys::path::filename(argv[0]).str(), ": "));
+    return failUsage(first.split("  Try:").first.rtrim(" .!").str());
+  }
+  if (listThem) {
+    llvm::outs() << listAccelerators();
+    return 0;
+  }
+  Request request;
+  if (std::optional<std::string> wrong = readFlags(request))
+    return failUsage(*wrong);
+  int code = run(request, start);
+  llvm::outs().flush();
+  if (llvm::outs().has_error()) {
+    std::string reason = llvm::outs().error().message();
+    llvm::outs().clear_error();
+    return fail(kInputError, absl::StrCat("standard output can't be written (", reason, ")"));
+  }
+  return code;
+}
