@@ -166,8 +166,16 @@ void DistributeParamsPass::runOnOperation() {
       }
       gradients.push_back(gradient);
     }
-    builder.setInsertionPoint(stepReturn);
     if (accumulates) {
+      // As soon as the last of them is there, so that no gradient waits for the end of the backward.
+      Operation *last = nullptr;
+      for (Value gradient : gradients)
+        if (Operation *op = gradient.getDefiningOp(); op && (!last || last->isBeforeInBlock(op)))
+          last = op;
+      if (last)
+        builder.setInsertionPointAfter(last);
+      else
+        builder.setInsertionPoint(stepReturn);
       SmallVector<Type> types(ValueRange(gradients).getTypes());
       auto accumulators = addArguments(bucket.parameters, "gradient_accumulator", types);
       auto sum = builder.create<AccumulateOp>(loc, types, accumulators, gradients);
@@ -175,6 +183,7 @@ void DistributeParamsPass::runOnOperation() {
       sum->setAttr(attrs::kPhase, builder.getStringAttr("backward"));
       gradients.assign(sum.getOutputs().begin(), sum.getOutputs().end());
     }
+    builder.setInsertionPoint(stepReturn);
     if (!tied.empty()) {
       SmallVector<Value> summed;
       for (auto [index, parameter] : llvm::enumerate(bucket.parameters))
@@ -206,7 +215,7 @@ void DistributeParamsPass::runOnOperation() {
   SmallVector<Value> results{stepReturn.getOperand(0)};
   results.append(updated);
   stepReturn->setOperands(results);
-  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(body.without_terminator())))
+  for (Operation &op : llvm::make_early_inc_range(llvm::drop_begin(llvm::reverse(body))))
     if (auto sum = dyn_cast<AllReduceOp>(op); sum && sum.getAxis() == "tied" && sum->use_empty() && stageOf(sum) < 0)
       sum->erase();
   step.setFunctionType(builder.getFunctionType(body.getArgumentTypes(), ValueRange(results).getTypes()));

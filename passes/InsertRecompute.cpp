@@ -35,13 +35,9 @@ private:
 static bool isKept(Operation *op) { return isa<ContractOp, ConvolutionOp, ExpertMatmulOp, OpaqueOp, DropoutOp, RouteOp, SortOp>(op); }
 
 static void eraseDeadOps(func::FuncOp function) {
-  Operation *op = function.getBody().front().getTerminator()->getPrevNode();
-  while (op) {
-    Operation *previous = op->getPrevNode();
-    if (isOpTriviallyDead(op))
-      op->erase();
-    op = previous;
-  }
+  for (Operation &op : llvm::make_early_inc_range(llvm::drop_begin(llvm::reverse(function.getBody().front()))))
+    if (isOpTriviallyDead(&op))
+      op.erase();
 }
 
 // A copy of the forward that returns only what the backward reads, ahead of each backward call: what the forward itself

@@ -1,5 +1,6 @@
 //===- MemoryWalk.cpp - Live bytes of a function's body --------------------===//
-#include "MemoryWalk.h"
+#include "moai/Passes/MemoryWalk.h"
+#include "moai/CostModel/GraphCost.h"
 
 using namespace mlir;
 using namespace moai;
@@ -82,6 +83,7 @@ FunctionMemory MemoryWalk::walk(func::FuncOp function, llvm::function_ref<bool(B
 }
 
 const FunctionMemory &MemoryWalk::of(func::FuncOp function) {
+  llvm::StringMap<FunctionMemory> &known = isSharedFunction(function.getName()) ? shared : own;
   auto it = known.find(function.getName());
   if (it != known.end())
     return it->second;

@@ -1,9 +1,7 @@
 //===- PartitionStages.cpp - Assigns ops to pipeline stages ----------------===//
 #include "Config.h"
-#include "moai/CostModel/GraphCost.h"
-#include "moai/IR/Storage.h"
-#include "moai/Passes/Passes.h"
 #include "moai/Passes/Pipelines.h"
+#include "moai/Schedule/PipelineSchedule.h"
 #include "llvm/ADT/MapVector.h"
 #include <cmath>
 
@@ -21,25 +19,30 @@ namespace {
 struct Atom {
   Operation *op;
   int64_t picoseconds = 0;    ///< forward, backward and recomputation
-  int64_t parameterBytes = 0; ///< parameters that it reads
+  int64_t stateBytes = 0;     ///< parameters that it reads, their gradients and optimizer states
+  int64_t savedBytes = 0;     ///< kept for the backward by each micro-batch in flight
+  int64_t transientBytes = 0; ///< while it runs
   int64_t crossingBytes = 0;  ///< forward values needed after it
 };
 
 /// How good a split is, most important first.
 struct Score {
-  int64_t slowest = 0, largest = 0, traffic = 0;
-  bool operator<(const Score &o) const { return std::tie(slowest, largest, traffic) < std::tie(o.slowest, o.largest, o.traffic); }
+  int64_t excess = 0;  ///< bytes beyond the limit, on the worst stage
+  int64_t slowest = 0; ///< picoseconds
+  int64_t largest = 0; ///< bytes
+  int64_t traffic = 0; ///< bytes
+  bool operator<(const Score &o) const { return std::tie(excess, slowest, largest, traffic) < std::tie(o.excess, o.slowest, o.largest, o.traffic); }
 };
 
 struct PartitionStagesPass : public moai::impl::PartitionStagesBase<PartitionStagesPass> {
   using PartitionStagesBase::PartitionStagesBase;
-  explicit PartitionStagesPass(GraphCost *cost) : cost(cost) {}
+  explicit PartitionStagesPass(CandidateAnalyses &analyses) : shared(&analyses) {}
   void runOnOperation() override;
 
 private:
-  LogicalResult collectAtoms(func::FuncOp step, const ParallelConfig &config, GraphCost &cost);
-  /// First atom of each stage.
-  SmallVector<size_t> split(size_t stages) const;
+  LogicalResult collectAtoms(func::FuncOp step, const ParallelConfig &config, CandidateAnalyses &analyses);
+  /// First atom of each stage, which has that many micro-batches in flight.
+  SmallVector<size_t> split(ArrayRef<int64_t> inFlight, int64_t limit) const;
   void labelOps(func::FuncOp step, ArrayRef<size_t> starts);
   void replicateInactive(func::FuncOp step);
   void separateTied(func::FuncOp step);
@@ -50,15 +53,41 @@ private:
   }
   static bool isBackward(Operation *op) { return op->hasAttr(attrs::kPhase); }
 
-  GraphCost *cost = nullptr;
+  CandidateAnalyses *shared = nullptr;
   std::vector<Atom> atoms;
 };
 
 } // namespace
 
-LogicalResult PartitionStagesPass::collectAtoms(func::FuncOp step, const ParallelConfig &config, GraphCost &cost) {
+/// Bytes of a parameter on each device of its stage, as DistributeParams will lay it out.
+static int64_t countStateBytes(SymTensorType type, const ParallelConfig &config, const DimBinding &binding) {
+  constexpr int64_t kMasterAndMoments = 3 * sizeof(float);
+  int64_t elements = type.countElements(binding), whole = type.countBytes(binding);
+  if (config.zero == 0)
+    return elements * kMasterAndMoments + whole;
+  int64_t copy = config.lowPrecisionParams ? whole : elements * static_cast<int64_t>(sizeof(float));
+  return elements * kMasterAndMoments / config.dataParallel + copy + whole;
+}
+
+LogicalResult PartitionStagesPass::collectAtoms(func::FuncOp step, const ParallelConfig &config, CandidateAnalyses &analyses) {
   atoms.clear();
-  ByteCounts bytes(getBinding(step->getParentOp()));
+  MemoryWalk &memory = analyses.memory;
+  auto calleeOf = [](Operation *op) -> func::FuncOp {
+    auto call = dyn_cast<func::CallOp>(op);
+    return call ? SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr()) : func::FuncOp();
+  };
+  auto storageBytes = [&](OpResult result) {
+    func::FuncOp callee = calleeOf(result.getOwner());
+    return callee ? memory.of(callee).resultBytes[result.getResultNumber()] : memory.bytes(result);
+  };
+  auto peakOf = [&](Operation *op) {
+    if (func::FuncOp callee = calleeOf(op))
+      return memory.of(callee).peak;
+    int64_t peak = 0;
+    for (Value result : op->getResults())
+      peak += memory.bytes(result);
+    return peak;
+  };
   DenseMap<int64_t, size_t> byPosition;
   for (Operation &op : step.getBody().front().without_terminator()) {
     auto position = op.getAttrOfType<IntegerAttr>(attrs::kPosition);
@@ -66,19 +95,24 @@ LogicalResult PartitionStagesPass::collectAtoms(func::FuncOp step, const Paralle
       continue;
     if (!isBackward(&op)) {
       byPosition[position.getInt()] = atoms.size();
-      atoms.push_back({&op, 0, 0, 0});
+      atoms.emplace_back();
+      Atom &atom = atoms.back();
+      atom.op = &op;
       for (Value operand : op.getOperands())
         if (auto argument = dyn_cast<BlockArgument>(operand))
           if (step.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kRole) == "parameter")
-            atoms.back().parameterBytes += bytes(operand);
+            atom.stateBytes += countStateBytes(tensorOf(argument), config, memory.bytes.getBinding());
+      for (OpResult result : op.getResults())
+        if (llvm::any_of(result.getUsers(), isBackward))
+          atom.savedBytes += storageBytes(result);
     }
     auto it = byPosition.find(position.getInt());
     if (it == byPosition.end())
       return op.emitOpError() << "belongs to position " << position.getInt() << ", where no forward op is";
-    double seconds = cost.seconds(&op);
-    if (!isBackward(&op) && config.recomputation == Recomputation::Full && isa<func::CallOp>(op))
-      seconds *= 2;
-    atoms[it->second].picoseconds += std::llround(seconds * 1e12);
+    Atom &atom = atoms[it->second];
+    atom.picoseconds += std::llround(analyses.cost.seconds(&op) * 1e12);
+    // A recomputed block lives until its backward is done.
+    atom.transientBytes = isBackward(&op) ? atom.transientBytes + peakOf(&op) : std::max<int64_t>(0, peakOf(&op) - atom.savedBytes);
   }
   // Values alive across each boundary, from where they are made to their last forward use.
   DenseMap<Operation *, size_t> indices;
@@ -91,33 +125,36 @@ LogicalResult PartitionStagesPass::collectAtoms(func::FuncOp step, const Paralle
         if (auto it = indices.find(user); it != indices.end())
           last = std::max(last, it->second);
       for (size_t i = index; i < last; ++i)
-        atoms[i].crossingBytes += bytes(result);
+        atoms[i].crossingBytes += memory.bytes(result);
     }
   return success();
 }
 
 // Dynamic programming over (stages, atoms): the best score of putting the first `i` atoms on `s` stages, none empty.
-SmallVector<size_t> PartitionStagesPass::split(size_t stages) const {
-  size_t n = atoms.size();
-  std::vector<int64_t> time(n + 1), memory(n + 1);
-  for (size_t i = 0; i < n; ++i) {
-    time[i + 1] = time[i] + atoms[i].picoseconds;
-    memory[i + 1] = memory[i] + atoms[i].parameterBytes;
-  }
+SmallVector<size_t> PartitionStagesPass::split(ArrayRef<int64_t> inFlight, int64_t limit) const {
+  size_t n = atoms.size(), stages = inFlight.size();
   std::vector<std::vector<Score>> best(stages + 1, std::vector<Score>(n + 1));
   std::vector<std::vector<size_t>> from(stages + 1, std::vector<size_t>(n + 1));
-  for (size_t i = 1; i <= n; ++i)
-    best[1][i] = {time[i], memory[i], 0};
-  for (size_t s = 2; s <= stages; ++s)
+  for (size_t s = 1; s <= stages; ++s)
     for (size_t i = s; i <= n; ++i) {
       bool found = false;
-      // Earlier starts of the last stage only make it slower; stop once it alone is slower than the best split.
-      for (size_t j = i - 1; j + 1 >= s; --j) {
-        int64_t own = time[i] - time[j];
-        if (found && own > best[s][i].slowest)
+      int64_t time = 0, memory = 0, transient = 0;
+      // The last of the `s` stages begins at atom `j`. Earlier starts only make it slower and larger; stop once it alone is
+      // worse than the best split.
+      for (size_t j = i; j-- + 1 > s;) {
+        time += atoms[j].picoseconds;
+        memory += atoms[j].stateBytes + atoms[j].savedBytes * inFlight[s - 1];
+        transient = std::max(transient, atoms[j].transientBytes);
+        if (s == 1 && j > 0)
+          continue;
+        Score score{limit > 0 ? std::max<int64_t>(0, memory + transient - limit) : 0, time, memory + transient, 0};
+        if (found && std::tie(best[s][i].excess, best[s][i].slowest) < std::tie(score.excess, score.slowest))
           break;
-        const Score &before = best[s - 1][j];
-        Score score{std::max(before.slowest, own), std::max(before.largest, memory[i] - memory[j]), before.traffic + atoms[j - 1].crossingBytes};
+        if (s > 1) {
+          const Score &before = best[s - 1][j];
+          score = {std::max(before.excess, score.excess), std::max(before.slowest, score.slowest), std::max(before.largest, score.largest),
+                   before.traffic + atoms[j - 1].crossingBytes};
+        }
         if (!found || score < best[s][i]) {
           best[s][i] = score;
           from[s][i] = j;
@@ -150,7 +187,7 @@ void PartitionStagesPass::labelOps(func::FuncOp step, ArrayRef<size_t> starts) {
 // What depends on no parameter (positions, rotary tables) is cheap: every stage that needs it makes its own.
 void PartitionStagesPass::replicateInactive(func::FuncOp step) {
   Builder builder(&getContext());
-  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(step.getBody().front().without_terminator()))) {
+  for (Operation &op : llvm::make_early_inc_range(llvm::drop_begin(llvm::reverse(step.getBody().front())))) {
     if (op.hasAttr(attrs::kStage))
       continue;
     SmallVector<int64_t> users;
@@ -258,27 +295,37 @@ void PartitionStagesPass::runOnOperation() {
     module.emitError("has no function @step to partition");
     return signalPassFailure();
   }
-  std::optional<Accelerator> own;
-  std::optional<GraphCost> ownCost;
-  if (!cost) {
+  auto order = buildSchedule(config->schedule, config->numStages, config->numMicroBatches);
+  if (!order.ok()) {
+    module.emitError() << std::string(order.status().message());
+    return signalPassFailure();
+  }
+  SmallVector<int64_t> inFlight;
+  for (const StageOrder &stage : *order)
+    inFlight.push_back(maxInFlight(stage));
+
+  std::optional<Accelerator> ownAccelerator;
+  std::optional<CandidateAnalyses> own;
+  if (!shared) {
     auto resolved = resolveAccelerator(accelerator);
     if (!resolved.ok()) {
       module.emitError() << std::string(resolved.status().message());
       return signalPassFailure();
     }
-    own = *resolved;
-    ownCost.emplace(*own, getBinding(module), 1.0);
+    ownAccelerator = *resolved;
+    own.emplace(*ownAccelerator, getBinding(module), 1.0, memoryLimit);
   }
-  if (failed(collectAtoms(step, *config, cost ? *cost : *ownCost)))
+  CandidateAnalyses &analyses = shared ? *shared : *own;
+  if (failed(collectAtoms(step, *config, analyses)))
     return signalPassFailure();
   if (static_cast<int64_t>(atoms.size()) < config->numStages) {
     module.emitError() << "has " << atoms.size() << " ops to put on " << config->numStages << " stages";
     return signalPassFailure();
   }
-  labelOps(step, split(config->numStages));
+  labelOps(step, split(inFlight, analyses.memoryLimit));
   replicateInactive(step);
   separateTied(step);
   insertTransfers(step, config->numStages);
 }
 
-std::unique_ptr<Pass> moai::createPartitionStagesPass(GraphCost *cost) { return std::make_unique<PartitionStagesPass>(cost); }
+std::unique_ptr<Pass> moai::createPartitionStages(CandidateAnalyses &analyses) { return std::make_unique<PartitionStagesPass>(analyses); }

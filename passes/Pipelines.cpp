@@ -10,21 +10,22 @@ void moai::buildTrainingPipeline(OpPassManager &manager) {
   manager.addPass(createBuildBackward());
 }
 
-void moai::buildCandidatePipeline(OpPassManager &manager, GraphCost *cost) {
+// Recomputation comes first: what it adds to a stage's time and takes from its memory decides where stages are cut.
+void moai::buildCandidatePipeline(OpPassManager &manager, CandidateAnalyses &analyses) {
   manager.addPass(createSplitMicroBatches());
-  manager.addPass(createPartitionStagesPass(cost));
   manager.addPass(createInsertRecompute());
+  manager.addPass(createPartitionStages(analyses));
   manager.addPass(createDistributeParams());
   manager.addPass(createSchedulePipeline());
-  manager.addPass(createPlanMemory());
+  manager.addPass(createPlanMemory(analyses));
 }
 
 void moai::registerMoaiPipelines() {
   PassPipelineRegistration<>("moai-training-pipeline", "Imported module to training graph", buildTrainingPipeline);
   PassPipelineRegistration<>("moai-candidate-pipeline", "Training graph with moai.config to one program per stage", [](OpPassManager &manager) {
     manager.addPass(createSplitMicroBatches());
-    manager.addPass(createPartitionStages());
     manager.addPass(createInsertRecompute());
+    manager.addPass(createPartitionStages());
     manager.addPass(createDistributeParams());
     manager.addPass(createSchedulePipeline());
     manager.addPass(createPlanMemory());

@@ -1,6 +1,5 @@
 //===- PlanMemory.cpp - Peak memory of every stage -------------------------===//
-#include "MemoryWalk.h"
-#include "moai/Passes/Passes.h"
+#include "moai/Passes/Pipelines.h"
 #include "moai/Plan/Cost.h"
 #include "moai/Schedule/PipelineSchedule.h"
 
@@ -15,10 +14,14 @@ using namespace moai;
 namespace {
 
 struct PlanMemoryPass : public moai::impl::PlanMemoryBase<PlanMemoryPass> {
+  PlanMemoryPass() = default;
+  explicit PlanMemoryPass(CandidateAnalyses &analyses) : shared(&analyses.memory) {}
   void runOnOperation() override;
 
 private:
   StageMemory planStage(func::FuncOp stage, MemoryWalk &walk);
+
+  MemoryWalk *shared = nullptr;
 };
 
 } // namespace
@@ -99,7 +102,9 @@ StageMemory PlanMemoryPass::planStage(func::FuncOp stage, MemoryWalk &walk) {
 void PlanMemoryPass::runOnOperation() {
   ModuleOp module = getOperation();
   Builder builder(&getContext());
-  MemoryWalk walk(getBinding(module));
+  MemoryWalk own(getBinding(module));
+  MemoryWalk &walk = shared ? *shared : own;
+  walk.forgetCandidate();
   for (auto stage : module.getOps<func::FuncOp>()) {
     if (!stage->hasAttr(attrs::kSchedule))
       continue;
@@ -115,3 +120,5 @@ void PlanMemoryPass::runOnOperation() {
     stage->setAttr(attrs::kMemory, builder.getDictionaryAttr(entries));
   }
 }
+
+std::unique_ptr<Pass> moai::createPlanMemory(CandidateAnalyses &analyses) { return std::make_unique<PlanMemoryPass>(analyses); }

@@ -93,3 +93,8 @@ LogicalResult AccumulateOp::verify() {
       return failure();
   return success();
 }
+
+Value AccumulateOp::getUpdatedOperand(unsigned result) { return getAccumulators()[result]; }
+
+// Masters and moments follow the gradients, in the order of the results.
+Value OptimizerOp::getUpdatedOperand(unsigned result) { return getOperand(getGradients().size() + result); }

@@ -65,6 +65,19 @@ SmallVector<Dim, 4> DimList::decode() const {
   return dims;
 }
 
+SmallVector<int64_t, 4> DimList::evaluate(const DimBinding &binding) const {
+  SmallVector<int64_t, 4> sizes;
+  size_t at = 1;
+  for (unsigned i = 0, rank = getRank(); i < rank; ++i) {
+    SmallVector<Dim::Term, 2> terms;
+    for (int64_t n = packed[at++]; n; --n, at += 2)
+      terms.push_back({static_cast<uint32_t>(packed[at]), packed[at + 1]});
+    bool isConstant = terms.size() == 1 && terms[0].powers == 0;
+    sizes.push_back(isConstant ? terms[0].coefficient : Dim::fromTerms(terms).evaluate(binding));
+  }
+  return sizes;
+}
+
 SmallVector<int64_t, 16> DimList::encode(ArrayRef<Dim> dims) {
   SmallVector<int64_t, 16> packed{static_cast<int64_t>(dims.size())};
   for (const Dim &dim : dims) {
@@ -161,7 +174,12 @@ void SymTensorType::print(AsmPrinter &printer) const {
   printer << "], " << getElementType() << ">";
 }
 
-int64_t SymTensorType::countElements(const DimBinding &binding) const { return moai::countElements(getShape(), binding); }
+int64_t SymTensorType::countElements(const DimBinding &binding) const {
+  int64_t count = 1;
+  for (int64_t size : getDims().evaluate(binding))
+    count = saturatingMultiply(count, size);
+  return count;
+}
 
 int64_t SymTensorType::countBytes(const DimBinding &binding) const {
   Type element = getElementType();

@@ -9,8 +9,7 @@ const StorageAnalysis::Layout &StorageAnalysis::layoutOf(Value value) {
   if (isNew) {
     Layout &layout = it->second;
     layout.root = value;
-    for (const Dim &dim : tensorOf(value).getShape())
-      layout.shape.push_back(dim.evaluate(binding));
+    layout.shape = tensorOf(value).getDims().evaluate(binding);
     layout.strides.assign(layout.shape.size(), 1);
     for (size_t i = layout.shape.size(); i-- > 1;)
       layout.strides[i - 1] = saturatingMultiply(layout.strides[i], std::max<int64_t>(1, layout.shape[i]));
@@ -19,6 +18,11 @@ const StorageAnalysis::Layout &StorageAnalysis::layoutOf(Value value) {
 }
 
 bool StorageAnalysis::visit(Operation &op) {
+  if (auto update = dyn_cast<InPlaceOpInterface>(op))
+    for (OpResult result : op.getResults()) {
+      Layout layout = layoutOf(update.getUpdatedOperand(result.getResultNumber()));
+      views[result] = std::move(layout);
+    }
   auto view = dyn_cast<ViewOpInterface>(op);
   if (!view)
     return false;
@@ -29,8 +33,7 @@ bool StorageAnalysis::visit(Operation &op) {
     return true;
   Layout result;
   result.root = input.root;
-  for (const Dim &dim : tensorOf(op.getResult(0)).getShape())
-    result.shape.push_back(dim.evaluate(binding));
+  result.shape = tensorOf(op.getResult(0)).getDims().evaluate(binding);
   result.strides = std::move(*strides);
   views[op.getResult(0)] = std::move(result);
   return false;

@@ -20,12 +20,11 @@ using namespace moai;
 
 namespace {
 
-/// What a thread keeps from candidate to candidate: a context with the training graph, and costs by micro-batch size.
+/// What a thread keeps from candidate to candidate: a context with the training graph, and analyses by micro-batch size.
 class Worker {
 public:
   /// Without bytecode the worker uses the given module's own context, which no other thread may use then.
-  Worker(ModuleOp trainingGraph, StringRef bytecode, const Accelerator &accelerator, double expertImbalance)
-      : accelerator(accelerator), expertImbalance(expertImbalance) {
+  Worker(ModuleOp trainingGraph, StringRef bytecode, const PlanRequest &request) : request(request) {
     if (bytecode.empty()) {
       source = trainingGraph;
       return;
@@ -47,7 +46,7 @@ public:
     });
     PassManager manager(context, ModuleOp::getOperationName());
     manager.enableVerifier(false);
-    buildCandidatePipeline(manager, &costFor(config));
+    buildCandidatePipeline(manager, analysesFor(config));
     if (failed(manager.run(*module))) {
       if (reason.empty())
         reason = "a pass failed without a reason";
@@ -56,23 +55,23 @@ public:
     return module;
   }
 
-  GraphCost &costFor(const ParallelConfig &config) {
-    auto &cost = costs[config.batchPerDevice];
-    if (!cost) {
+  CandidateAnalyses &analysesFor(const ParallelConfig &config) {
+    auto &found = analyses[config.batchPerDevice];
+    if (!found) {
       DimBinding binding = getBinding(source);
       binding.values[kBatchSymbol] = config.batchPerDevice;
-      cost = std::make_unique<GraphCost>(accelerator, binding, expertImbalance);
+      int64_t limit = static_cast<int64_t>(request.memoryRatio * static_cast<double>(request.accelerator.device.memoryBytes));
+      found = std::make_unique<CandidateAnalyses>(request.accelerator, binding, request.expertImbalance, limit);
     }
-    return *cost;
+    return *found;
   }
 
 private:
-  const Accelerator &accelerator;
-  double expertImbalance;
+  const PlanRequest &request;
   std::unique_ptr<MLIRContext> context;
   OwningOpRef<ModuleOp> parsed;
   ModuleOp source;
-  std::map<int64_t, std::unique_ptr<GraphCost>> costs;
+  std::map<int64_t, std::unique_ptr<CandidateAnalyses>> analyses; ///< by batch per device
 };
 
 } // namespace
@@ -84,7 +83,7 @@ static void compileOne(Worker &worker, const PlanRequest &request, size_t index,
     candidate.rejected = Rejection{"compile", reason, 0, 0};
     return;
   }
-  GraphCost &cost = worker.costFor(candidate.config);
+  GraphCost &cost = worker.analysesFor(candidate.config).cost;
   for (auto stage : module->getOps<func::FuncOp>())
     if (stage->hasAttr(attrs::kSchedule))
       candidate.stages.push_back(cost.measureStage(stage));
@@ -100,7 +99,7 @@ absl::Status moai::compileCandidates(ModuleOp trainingGraph, const PlanRequest &
   std::vector<absl::Status> dumps(candidates.size());
   int threads = request.threads > 0 ? request.threads : oneapi::tbb::this_task_arena::max_concurrency();
   if (threads == 1) {
-    Worker worker(trainingGraph, "", request.accelerator, request.expertImbalance);
+    Worker worker(trainingGraph, "", request);
     for (size_t i = 0; i < candidates.size(); ++i)
       compileOne(worker, request, i, candidates[i], dumps[i]);
   } else {
@@ -117,7 +116,7 @@ absl::Status moai::compileCandidates(ModuleOp trainingGraph, const PlanRequest &
           [&](const oneapi::tbb::blocked_range<size_t> &range) {
             std::unique_ptr<Worker> &worker = workers.local();
             if (!worker)
-              worker = std::make_unique<Worker>(ModuleOp(), bytecode, request.accelerator, request.expertImbalance);
+              worker = std::make_unique<Worker>(ModuleOp(), bytecode, request);
             for (size_t i = range.begin(); i != range.end(); ++i)
               compileOne(*worker, request, i, candidates[i], dumps[i]);
           },
@@ -130,7 +129,7 @@ absl::Status moai::compileCandidates(ModuleOp trainingGraph, const PlanRequest &
   return absl::OkStatus();
 }
 
-OwningOpRef<ModuleOp> moai::compileCandidate(ModuleOp trainingGraph, const ParallelConfig &config, const Accelerator &accelerator, std::string &reason) {
-  Worker worker(trainingGraph, "", accelerator, 1.0);
+OwningOpRef<ModuleOp> moai::compileCandidate(ModuleOp trainingGraph, const ParallelConfig &config, const PlanRequest &request, std::string &reason) {
+  Worker worker(trainingGraph, "", request);
   return worker.compile(config, reason);
 }

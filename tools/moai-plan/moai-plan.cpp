@@ -154,11 +154,11 @@ static std::string toText(llvm::json::Object object) {
 }
 
 // plan.json and the chosen candidate, in the order that leaves no plan.json behind without its IR.
-static absl::Status writePlan(const Plan &plan, mlir::ModuleOp trainingGraph, const Accelerator &accelerator) {
+static absl::Status writePlan(const Plan &plan, mlir::ModuleOp trainingGraph, const PlanRequest &request) {
   if (absl::Status status = createFolder(outputFolder); !status.ok())
     return status;
   std::string reason, text;
-  auto chosen = compileCandidate(trainingGraph, plan.candidates[*plan.selected].config, accelerator, reason);
+  auto chosen = compileCandidate(trainingGraph, plan.candidates[*plan.selected].config, request, reason);
   if (!chosen)
     return absl::InternalError(absl::StrCat("the chosen candidate doesn't compile again: ", reason));
   llvm::raw_string_ostream stream(text);
@@ -207,7 +207,7 @@ static int run(Request &request, std::chrono::steady_clock::time_point start) {
   plan->elapsed.importMs = importMs;
   plan->elapsed.totalMs = sinceStart();
   if (!outputFolder.empty())
-    if (absl::Status status = writePlan(*plan, *imported->module, request.plan.accelerator); !status.ok())
+    if (absl::Status status = writePlan(*plan, *imported->module, request.plan); !status.ok())
       return failInput(status);
   if (format == Format::JSON)
     llvm::outs() << toText(toJSON(*plan, !noTimes));

@@ -17,6 +17,8 @@ public:
 
   unsigned getRank() const { return packed.empty() ? 0 : packed.front(); }
   llvm::SmallVector<Dim, 4> decode() const;
+  /// The numbers under a binding, as Dim::evaluate gives them.
+  llvm::SmallVector<int64_t, 4> evaluate(const DimBinding &binding) const;
   static llvm::SmallVector<int64_t, 16> encode(llvm::ArrayRef<Dim> dims);
 
   bool operator==(const DimList &other) const { return packed == other.packed; }

@@ -26,6 +26,14 @@ def Moai_ViewOpInterface : OpInterface<"ViewOpInterface"> {
   ];
 }
 
+def Moai_InPlaceOpInterface : OpInterface<"InPlaceOpInterface"> {
+  let cppNamespace = "::moai";
+  let description = [{ Every result takes over the storage of one operand, which nothing may read afterwards. }];
+  let methods = [
+    InterfaceMethod<"The operand whose storage a result takes over.", "::mlir::Value", "getUpdatedOperand", (ins "unsigned":$result)>,
+  ];
+}
+
 def Moai_GradientOpInterface : OpInterface<"GradientOpInterface"> {
   let cppNamespace = "::moai";
   let description = [{ The op's reverse-mode rule. }];

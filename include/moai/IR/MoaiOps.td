@@ -16,6 +16,7 @@ defvar Work = DeclareOpInterfaceMethods<Moai_WorkOpInterface, ["getWork"]>;
 defvar Streams = Moai_WorkOpInterface;
 defvar Grad = DeclareOpInterfaceMethods<Moai_GradientOpInterface>;
 defvar Factors = DeclareOpInterfaceMethods<Moai_FactorOpInterface>;
+defvar InPlace = DeclareOpInterfaceMethods<Moai_InPlaceOpInterface>;
 defvar View = DeclareOpInterfaceMethods<Moai_ViewOpInterface>;
 
 //===----------------------------------------------------------------------===//
@@ -344,15 +345,16 @@ def Moai_AllReduceOp : Moai_CollectiveOp<"all_reduce"> {
   let summary = "sums tensors over `axis`; every member keeps the sum";
 }
 
-def Moai_AccumulateOp : Moai_Op<"accumulate", [AttrSizedOperandSegments, Streams]> {
+def Moai_AccumulateOp : Moai_Op<"accumulate", [AttrSizedOperandSegments, Streams, InPlace]> {
   let summary = "adds a micro-batch's gradients to those of the micro-batches before it, in place";
   let arguments = (ins Variadic<Moai_AnyTensor>:$accumulators, Variadic<Moai_AnyTensor>:$gradients);
   let results = (outs Variadic<Moai_AnyTensor>:$outputs);
 }
 
-def Moai_OptimizerOp : Moai_Op<"optimizer", [AttrSizedOperandSegments, Streams]> {
+def Moai_OptimizerOp : Moai_Op<"optimizer", [AttrSizedOperandSegments, Streams, InPlace]> {
   let summary = "one AdamW update of flat shards";
-  let description = [{ Takes gradients, master parameters and both moments; returns the new parameters and moments, in that order. }];
+  let description = [{ Takes gradients, master parameters and both moments; returns the new parameters and moments, in that order and in
+    place. }];
   let arguments = (ins Variadic<Moai_AnyTensor>:$gradients, Variadic<Moai_AnyTensor>:$parameters, Variadic<Moai_AnyTensor>:$firstMoments,
                        Variadic<Moai_AnyTensor>:$secondMoments, StrAttr:$kind);
   let results = (outs Variadic<Moai_AnyTensor>:$outputs);

@@ -8,7 +8,7 @@
 
 namespace moai {
 
-/// Follows views through a function under a binding. A view shares its operand's storage where strides allow it and
+/// Follows views and updates in place through a function under a binding. A view shares its operand's storage where strides allow it and
 /// copies where they don't, which only concrete sizes tell. Arguments are taken to be contiguous. Not thread-safe; ops
 /// must be visited in program order.
 class StorageAnalysis {

@@ -28,11 +28,12 @@ def SplitMicroBatches : Moai_Pass<"moai-split-micro-batches"> {
 def PartitionStages : Moai_Pass<"moai-partition-stages"> {
   let summary = "Assigns every op of @step to a pipeline stage and inserts the transfers between them";
   let description = [{
-    Requires the backward. Cuts the forward where the slowest stage is fastest (ties: least parameter memory, then least
-    traffic); a backward op runs where its forward ran. Afterwards every op of @step has moai.stage and a value crosses
+    Requires the backward. Cuts the forward where every stage fits, if that can be, and the slowest stage is fastest (ties:
+    least memory, then least traffic); a backward op runs where its forward ran. Afterwards every op of @step has moai.stage and a value crosses
     stages only through send and receive.
   }];
-  let options = [Option<"accelerator", "accelerator", "std::string", "\"4xLarge.2048GB\"", "Accelerator whose kernel times balance the stages">];
+  let options = [Option<"accelerator", "accelerator", "std::string", "\"4xLarge.2048GB\"", "Accelerator whose kernel times balance the stages">,
+                 Option<"memoryLimit", "memory-limit", "int64_t", "0", "Bytes of a device that a stage should stay within; 0: no limit">];
 }
 
 def InsertRecompute : Moai_Pass<"moai-insert-recompute"> {

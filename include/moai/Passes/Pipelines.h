@@ -2,20 +2,33 @@
 #ifndef MOAI_PASSES_PIPELINES_H
 #define MOAI_PASSES_PIPELINES_H
 
+#include "moai/CostModel/GraphCost.h"
+#include "moai/Passes/MemoryWalk.h"
 #include "moai/Passes/Passes.h"
 #include "mlir/Pass/PassManager.h"
 
 namespace moai {
-class GraphCost;
 
-/// Stages balanced by an existing cost object, which must outlive the pass; null resolves the pass's own option.
-std::unique_ptr<mlir::Pass> createPartitionStagesPass(GraphCost *cost);
+/// What the passes ask of a candidate, kept by the caller so that blocks which candidates share are looked at once. One per
+/// thread and binding.
+struct CandidateAnalyses {
+  CandidateAnalyses(const Accelerator &accelerator, const DimBinding &binding, double expertImbalance, int64_t memoryLimit)
+      : cost(accelerator, binding, expertImbalance), memory(binding), memoryLimit(memoryLimit) {}
+
+  GraphCost cost;
+  MemoryWalk memory;
+  int64_t memoryLimit; ///< bytes of a device that a stage should stay within; 0: no limit
+};
+
+/// The passes with analyses that outlive them.
+std::unique_ptr<mlir::Pass> createPartitionStages(CandidateAnalyses &analyses);
+std::unique_ptr<mlir::Pass> createPlanMemory(CandidateAnalyses &analyses);
 
 /// Imported module -> training graph: once per model.
 void buildTrainingPipeline(mlir::OpPassManager &manager);
 
 /// Training graph with moai.config -> what each stage runs: once per candidate.
-void buildCandidatePipeline(mlir::OpPassManager &manager, GraphCost *cost);
+void buildCandidatePipeline(mlir::OpPassManager &manager, CandidateAnalyses &analyses);
 
 /// Both pipelines as --moai-training-pipeline and --moai-candidate-pipeline.
 void registerMoaiPipelines();

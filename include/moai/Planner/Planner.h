@@ -33,7 +33,7 @@ void rejectWhatDoesNotFit(llvm::MutableArrayRef<Candidate> candidates, int64_t m
 
 /// Compiles one candidate of a training graph: IR in the module's context with one program per stage. Null, with the
 /// reason, if a pass refuses. For tools and tests; planModel keeps workers for many.
-mlir::OwningOpRef<mlir::ModuleOp> compileCandidate(mlir::ModuleOp trainingGraph, const ParallelConfig &config, const Accelerator &accelerator,
+mlir::OwningOpRef<mlir::ModuleOp> compileCandidate(mlir::ModuleOp trainingGraph, const ParallelConfig &config, const PlanRequest &request,
                                                    std::string &reason);
 
 } // namespace moai

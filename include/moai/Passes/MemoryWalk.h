@@ -18,7 +18,8 @@ struct FunctionMemory {
 };
 
 /// Walks functions under one binding as an eager framework runs them: an op's results appear with it, a storage goes
-/// after its last use. Functions shared between candidates are remembered by name. Not thread-safe.
+/// after its last use. Functions that all candidates of a model share are remembered by name; those of one candidate until
+/// `forgetCandidate`. Not thread-safe.
 class MemoryWalk {
 public:
   explicit MemoryWalk(const DimBinding &binding) : bytes(binding) {}
@@ -27,12 +28,15 @@ public:
   /// As `of`, but the arguments that `consumed` names are counted as alive at the start and freed after their last use.
   FunctionMemory ofConsuming(mlir::func::FuncOp function, llvm::function_ref<bool(mlir::BlockArgument)> consumed);
 
+  /// To be called before the functions of another candidate are walked.
+  void forgetCandidate() { own.clear(); }
+
   ByteCounts bytes;
 
 private:
   FunctionMemory walk(mlir::func::FuncOp function, llvm::function_ref<bool(mlir::BlockArgument)> consumed);
 
-  llvm::StringMap<FunctionMemory> known;
+  llvm::StringMap<FunctionMemory> shared, own;
 };
 
 } // namespace moai
