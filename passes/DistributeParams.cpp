@@ -15,21 +15,43 @@ using namespace moai;
 
 namespace {
 
-/// Parameters that are gathered, reduced and updated together: those that one op of one stage reads.
+/// Parameters that are gathered, reduced and updated together: those that one op of one stage reads, of one element type.
 struct Bucket {
   int64_t stage = 0;
-  SmallVector<BlockArgument> parameters;
+  SmallVector<BlockArgument, 12> parameters;
 };
 
 struct DistributeParamsPass : public moai::impl::DistributeParamsBase<DistributeParamsPass> {
   void runOnOperation() override;
 
 private:
-  SymTensorType shardOf(SymTensorType whole, Type element) {
-    int64_t count = whole.countElements(DimBinding());
-    return SymTensorType::get(&getContext(), Dim((count + groupSize - 1) / groupSize), element);
+  void collectBuckets();
+  void distribute(const Bucket &bucket);
+  void useCopy(BlockArgument parameter, Value copy, int64_t stage);
+  SmallVector<Value> accumulate(const Bucket &bucket);
+  void sumTied(const Bucket &bucket, SmallVectorImpl<Value> &gradients);
+  void finish();
+
+  bool isSharded() const { return config.zero > 0; }
+  /// One flat shard of all the tensors together.
+  SymTensorType shardOf(ArrayRef<SymTensorType> tensors, Type element);
+  SmallVector<Value, 12> addArguments(const Bucket &bucket, Attribute role, ArrayRef<Type> types);
+  void label(Operation *op, int64_t stage, Attribute part) {
+    op->setAttr(attrs::kStage, builder->getI64IntegerAttr(stage));
+    op->setAttr(attrs::kPart, part);
   }
-  int64_t groupSize = 1;
+
+  // Of the module at hand.
+  ParallelConfig config;
+  std::optional<OpBuilder> builder;
+  func::FuncOp step;
+  func::ReturnOp stepReturn;
+  SmallVector<BlockArgument> parameters;
+  DenseMap<Value, Value> gradientOf;
+  std::vector<Bucket> buckets;
+  SmallVector<Attribute> argumentAttributes; ///< arguments are added to the block alone; the function follows at the end
+  SmallVector<Value> updated;
+  StringAttr load, update;
 };
 
 } // namespace
@@ -39,190 +61,215 @@ static int64_t stageOf(Operation *op) {
   return stage ? stage.getInt() : -1;
 }
 
-void DistributeParamsPass::runOnOperation() {
-  ModuleOp module = getOperation();
-  MLIRContext *context = &getContext();
-  FailureOr<ParallelConfig> config = getConfig(module);
-  auto step = module.lookupSymbol<func::FuncOp>("step");
-  if (failed(config))
-    return signalPassFailure();
-  if (!step) {
-    module.emitError("has no function @step whose parameters to distribute");
-    return signalPassFailure();
-  }
-  groupSize = config->zero > 0 ? config->dataParallel : 1;
-  OpBuilder builder(context);
-  Location loc = step.getLoc();
-  Block &body = step.getBody().front();
-  auto stepReturn = cast<func::ReturnOp>(body.getTerminator());
-
-  // Parameters and their gradients, in argument order.
-  SmallVector<BlockArgument> parameters;
-  for (BlockArgument argument : body.getArguments())
-    if (step.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kRole) == "parameter")
-      parameters.push_back(argument);
-  DenseMap<Value, Value> gradientOf;
-  for (auto [parameter, gradient] : llvm::zip(parameters, stepReturn.getOperands().drop_front()))
-    gradientOf[parameter] = gradient;
-
-  // Buckets in order of first use; a parameter used on several stages is in a bucket of each.
-  SmallVector<Bucket> buckets;
+// A parameter used on several stages is in a bucket of each.
+void DistributeParamsPass::collectBuckets() {
   DenseSet<std::pair<Value, int64_t>> placed;
-  for (Operation &op : body.without_terminator()) {
+  for (Operation &op : step.getBody().front().without_terminator()) {
     if (op.hasAttr(attrs::kPart))
       continue;
-    SmallVector<BlockArgument> read;
+    llvm::MapVector<Type, Bucket> byType;
     for (Value operand : op.getOperands())
-      if (auto argument = dyn_cast<BlockArgument>(operand))
-        if (gradientOf.count(argument) && placed.insert({argument, stageOf(&op)}).second)
-          read.push_back(argument);
-    if (!read.empty())
-      buckets.push_back({stageOf(&op), read});
-  }
-
-  Type master = builder.getF32Type();
-  auto label = [&](Operation *op, int64_t stage, StringRef part) {
-    op->setAttr(attrs::kStage, builder.getI64IntegerAttr(stage));
-    op->setAttr(attrs::kPart, builder.getStringAttr(part));
-  };
-  auto isOnStage = [](int64_t stage) { return [stage](OpOperand &use) { return stageOf(use.getOwner()) == stage && !use.getOwner()->hasAttr(attrs::kPart); }; };
-  // Arguments are added to the block alone; type and attributes of the function follow at the end, all at once.
-  SmallVector<Attribute> argumentAttributes;
-  for (unsigned i = 0; i < step.getNumArguments(); ++i) {
-    DictionaryAttr dictionary = step.getArgAttrDict(i);
-    argumentAttributes.push_back(dictionary ? dictionary : builder.getDictionaryAttr({}));
-  }
-  auto addArguments = [&](ArrayRef<BlockArgument> of, StringRef role, ArrayRef<Type> types) {
-    SmallVector<Value> added;
-    for (auto [parameter, type] : llvm::zip(of, types)) {
-      NamedAttribute named[] = {builder.getNamedAttr(attrs::kName, step.getArgAttr(parameter.getArgNumber(), attrs::kName)),
-                                builder.getNamedAttr(attrs::kRole, builder.getStringAttr(role))};
-      argumentAttributes.push_back(builder.getDictionaryAttr(named));
-      added.push_back(body.addArgument(type, loc));
-    }
-    return added;
-  };
-  // Replaces a parameter on one stage by its copy. A copy that is wider than what kernels read is narrowed ahead of its
-  // first use, once in the forward and once in the backward, so that the narrow one doesn't stay.
-  auto useCopy = [&](BlockArgument parameter, Value copy, int64_t stage) {
-    for (bool backward : {false, true}) {
-      Operation *first = nullptr;
-      auto isUse = [&](OpOperand &use) { return isOnStage(stage)(use) && use.getOwner()->hasAttr(attrs::kPhase) == backward; };
-      Value narrow = copy;
-      if (copy.getType() != parameter.getType()) {
-        for (OpOperand &use : parameter.getUses())
-          if (isUse(use) && (!first || use.getOwner()->isBeforeInBlock(first)))
-            first = use.getOwner();
-        if (!first)
+      if (auto argument = dyn_cast<BlockArgument>(operand); argument && gradientOf.count(argument)) {
+        int64_t stage = stageOf(&op);
+        if (!placed.insert({argument, stage}).second)
           continue;
-        builder.setInsertionPoint(first);
-        auto cast = builder.create<CastOp>(loc, parameter.getType(), copy);
-        cast->setAttr(attrs::kStage, builder.getI64IntegerAttr(stage));
-        if (backward)
-          cast->setAttr(attrs::kPhase, builder.getStringAttr("backward"));
-        narrow = cast;
+        Bucket &bucket = byType[tensorOf(argument).getElementType()];
+        bucket.stage = stage;
+        bucket.parameters.push_back(argument);
       }
-      parameter.replaceUsesWithIf(narrow, isUse);
-    }
-  };
-
-  SmallVector<Value> updated;
-  bool accumulates = config->numMicroBatches > 1;
-  for (const Bucket &bucket : buckets) {
-    SmallVector<Type> shards, whole, gathered, states;
-    for (BlockArgument parameter : bucket.parameters) {
-      SymTensorType type = tensorOf(parameter);
-      whole.push_back(type);
-      shards.push_back(config->zero > 0 ? shardOf(type, master) : SymTensorType::get(context, type.getShape(), master));
-      // Without low-precision parameters the copy that is kept is as wide as the master; kernels still compute in the
-      // exported type.
-      gathered.push_back(config->lowPrecisionParams || !isFloating(type.getElementType()) ? type : SymTensorType::get(context, type.getShape(), master));
-    }
-    auto masters = addArguments(bucket.parameters, "master_parameter", shards);
-    auto first = addArguments(bucket.parameters, "first_moment", shards);
-    auto second = addArguments(bucket.parameters, "second_moment", shards);
-
-    // Load: gather the compute copy once per step.
-    builder.setInsertionPointToStart(&body);
-    Operation *load = nullptr;
-    if (config->zero > 0) {
-      load = builder.create<AllGatherOp>(loc, gathered, masters, "data", groupSize);
-      label(load, bucket.stage, "load");
-    }
-    for (auto [index, parameter] : llvm::enumerate(bucket.parameters))
-      useCopy(parameter, load ? load->getResult(index) : masters[index], bucket.stage);
-
-    // Gradients of this stage: a tied one is what this stage gives to the sum.
-    SmallVector<Value> gradients;
-    SmallVector<AllReduceOp> tied;
-    for (BlockArgument parameter : bucket.parameters) {
-      Value gradient = gradientOf[parameter];
-      if (auto sum = gradient.getDefiningOp<AllReduceOp>(); sum && sum.getAxis() == "tied") {
-        auto own = llvm::find_if(sum.getInputs(), [&](Value input) { return stageOf(input.getDefiningOp()) == bucket.stage; });
-        if (own != sum.getInputs().end()) {
-          gradient = *own;
-          tied.push_back(sum);
-        }
-      }
-      gradients.push_back(gradient);
-    }
-    if (accumulates) {
-      // As soon as the last of them is there, so that no gradient waits for the end of the backward.
-      Operation *last = nullptr;
-      for (Value gradient : gradients)
-        if (Operation *op = gradient.getDefiningOp(); op && (!last || last->isBeforeInBlock(op)))
-          last = op;
-      if (last)
-        builder.setInsertionPointAfter(last);
-      else
-        builder.setInsertionPoint(stepReturn);
-      SmallVector<Type> types(ValueRange(gradients).getTypes());
-      auto accumulators = addArguments(bucket.parameters, "gradient_accumulator", types);
-      auto sum = builder.create<AccumulateOp>(loc, types, accumulators, gradients);
-      sum->setAttr(attrs::kStage, builder.getI64IntegerAttr(bucket.stage));
-      sum->setAttr(attrs::kPhase, builder.getStringAttr("backward"));
-      gradients.assign(sum.getOutputs().begin(), sum.getOutputs().end());
-    }
-    builder.setInsertionPoint(stepReturn);
-    if (!tied.empty()) {
-      SmallVector<Value> summed;
-      for (auto [index, parameter] : llvm::enumerate(bucket.parameters))
-        if (auto sum = gradientOf[parameter].getDefiningOp<AllReduceOp>(); sum && sum.getAxis() == "tied") {
-          auto reduce = builder.create<AllReduceOp>(loc, gradients[index].getType(), gradients[index], "tied", static_cast<int64_t>(sum.getInputs().size()));
-          label(reduce, bucket.stage, "update");
-          gradients[index] = reduce.getOutputs()[0];
-        }
-    }
-    SmallVector<Type> reducedTypes;
-    for (auto [gradient, shard] : llvm::zip(gradients, shards))
-      reducedTypes.push_back(config->zero > 0 ? Type(shardOf(tensorOf(gradient), tensorOf(gradient).getElementType())) : gradient.getType());
-    Operation *reduce = nullptr;
-    if (config->zero > 0)
-      reduce = builder.create<ReduceScatterOp>(loc, reducedTypes, gradients, "data", groupSize);
-    else if (config->dataParallel > 1)
-      reduce = builder.create<AllReduceOp>(loc, reducedTypes, gradients, "data", config->dataParallel);
-    if (reduce)
-      label(reduce, bucket.stage, "update");
-    SmallVector<Value> reduced = reduce ? SmallVector<Value>(reduce->getResults()) : gradients;
-    SmallVector<Type> outputs(shards);
-    outputs.append(shards);
-    outputs.append(shards);
-    auto optimizer = builder.create<OptimizerOp>(loc, outputs, reduced, masters, first, second, "adamw");
-    label(optimizer, bucket.stage, "update");
-    updated.append(optimizer.getOutputs().begin(), optimizer.getOutputs().end());
+    for (auto &[type, bucket] : byType)
+      buckets.push_back(std::move(bucket));
   }
+}
 
+SymTensorType DistributeParamsPass::shardOf(ArrayRef<SymTensorType> tensors, Type element) {
+  int64_t count = 0;
+  for (SymTensorType tensor : tensors)
+    count += tensor.countElements(DimBinding());
+  return SymTensorType::get(&getContext(), Dim((count + config.dataParallel - 1) / config.dataParallel), element);
+}
+
+// Sharded, a bucket's tensors share one argument, which lists their names in order.
+SmallVector<Value, 12> DistributeParamsPass::addArguments(const Bucket &bucket, Attribute role, ArrayRef<Type> types) {
+  SmallVector<Value, 12> added;
+  SmallVector<Attribute, 12> names;
+  for (BlockArgument parameter : bucket.parameters)
+    names.push_back(step.getArgAttr(parameter.getArgNumber(), attrs::kName));
+  for (auto [index, type] : llvm::enumerate(types)) {
+    Attribute name = types.size() == names.size() ? names[index] : builder->getArrayAttr(names);
+    NamedAttribute named[] = {builder->getNamedAttr(attrs::kName, name), builder->getNamedAttr(attrs::kRole, role)};
+    argumentAttributes.push_back(builder->getDictionaryAttr(named));
+    added.push_back(step.getBody().front().addArgument(type, step.getLoc()));
+  }
+  return added;
+}
+
+// Replaces a parameter on one stage by its copy. A copy that is wider than what kernels read is narrowed ahead of its first
+// use, once in the forward and once in the backward, so that the narrow one doesn't stay.
+void DistributeParamsPass::useCopy(BlockArgument parameter, Value copy, int64_t stage) {
+  for (bool backward : {false, true}) {
+    auto isUse = [&](OpOperand &use) {
+      Operation *user = use.getOwner();
+      return stageOf(user) == stage && !user->hasAttr(attrs::kPart) && user->hasAttr(attrs::kPhase) == backward;
+    };
+    Value narrow = copy;
+    if (copy.getType() != parameter.getType()) {
+      Operation *first = nullptr;
+      for (OpOperand &use : parameter.getUses())
+        if (isUse(use) && (!first || use.getOwner()->isBeforeInBlock(first)))
+          first = use.getOwner();
+      if (!first)
+        continue;
+      builder->setInsertionPoint(first);
+      auto cast = builder->create<CastOp>(step.getLoc(), parameter.getType(), copy);
+      cast->setAttr(attrs::kStage, builder->getI64IntegerAttr(stage));
+      if (backward)
+        cast->setAttr(attrs::kPhase, builder->getStringAttr("backward"));
+      narrow = cast;
+    }
+    parameter.replaceUsesWithIf(narrow, isUse);
+  }
+}
+
+// The gradients of a stage's parameters over all its micro-batches; of a tied one, what this stage gives to the sum.
+SmallVector<Value> DistributeParamsPass::accumulate(const Bucket &bucket) {
+  SmallVector<Value> gradients;
+  for (BlockArgument parameter : bucket.parameters) {
+    Value gradient = gradientOf[parameter];
+    if (auto sum = gradient.getDefiningOp<AllReduceOp>(); sum && sum.getAxis() == "tied") {
+      auto own = llvm::find_if(sum.getInputs(), [&](Value input) { return stageOf(input.getDefiningOp()) == bucket.stage; });
+      if (own != sum.getInputs().end())
+        gradient = *own;
+    }
+    gradients.push_back(gradient);
+  }
+  if (config.numMicroBatches == 1)
+    return gradients;
+  // As soon as the last of them is there, so that no gradient waits for the end of the backward.
+  Operation *last = nullptr;
+  for (Value gradient : gradients)
+    if (Operation *op = gradient.getDefiningOp(); op && (!last || last->isBeforeInBlock(op)))
+      last = op;
+  if (last)
+    builder->setInsertionPointAfter(last);
+  else
+    builder->setInsertionPoint(stepReturn);
+  SmallVector<Type> types(ValueRange(gradients).getTypes());
+  auto accumulators = addArguments(bucket, builder->getStringAttr("gradient_accumulator"), types);
+  auto sum = builder->create<AccumulateOp>(step.getLoc(), types, accumulators, gradients);
+  sum->setAttr(attrs::kStage, builder->getI64IntegerAttr(bucket.stage));
+  sum->setAttr(attrs::kPhase, builder->getStringAttr("backward"));
+  return SmallVector<Value>(sum.getOutputs());
+}
+
+void DistributeParamsPass::sumTied(const Bucket &bucket, SmallVectorImpl<Value> &gradients) {
+  for (auto [parameter, gradient] : llvm::zip(bucket.parameters, gradients))
+    if (auto sum = gradientOf[parameter].getDefiningOp<AllReduceOp>(); sum && sum.getAxis() == "tied") {
+      auto reduce = builder->create<AllReduceOp>(step.getLoc(), gradient.getType(), gradient, "tied", static_cast<int64_t>(sum.getInputs().size()));
+      label(reduce, bucket.stage, update);
+      gradient = reduce.getOutputs()[0];
+    }
+}
+
+void DistributeParamsPass::distribute(const Bucket &bucket) {
+  Location loc = step.getLoc();
+  Type master = builder->getF32Type();
+  SmallVector<SymTensorType, 12> tensors;
+  SmallVector<Type, 12> states, copies;
+  for (BlockArgument parameter : bucket.parameters) {
+    SymTensorType type = tensorOf(parameter), wide = SymTensorType::get(&getContext(), type.getShape(), master);
+    tensors.push_back(type);
+    states.push_back(wide);
+    // Without low-precision parameters the copy that is kept is as wide as the master; kernels compute in the exported type.
+    copies.push_back(config.lowPrecisionParams || !isFloating(type.getElementType()) ? type : wide);
+  }
+  if (isSharded())
+    states.assign(1, shardOf(tensors, master));
+  auto masters = addArguments(bucket, builder->getStringAttr("master_parameter"), states);
+  auto first = addArguments(bucket, builder->getStringAttr("first_moment"), states);
+  auto second = addArguments(bucket, builder->getStringAttr("second_moment"), states);
+
+  // The compute copies are gathered once per step.
+  SmallVector<Value, 12> kept(masters);
+  if (isSharded()) {
+    builder->setInsertionPointToStart(&step.getBody().front());
+    auto gather = builder->create<AllGatherOp>(loc, copies, masters, "data", config.dataParallel);
+    label(gather, bucket.stage, load);
+    kept.assign(gather.getOutputs().begin(), gather.getOutputs().end());
+  }
+  for (auto [parameter, copy] : llvm::zip(bucket.parameters, kept))
+    useCopy(parameter, copy, bucket.stage);
+
+  SmallVector<Value> gradients = accumulate(bucket);
+  builder->setInsertionPoint(stepReturn);
+  sumTied(bucket, gradients);
+  Operation *reduce = nullptr;
+  if (isSharded())
+    reduce = builder->create<ReduceScatterOp>(loc, shardOf(tensors, tensorOf(gradients[0]).getElementType()), gradients, "data", config.dataParallel);
+  else if (config.dataParallel > 1)
+    reduce = builder->create<AllReduceOp>(loc, ValueRange(gradients).getTypes(), gradients, "data", config.dataParallel);
+  if (reduce) {
+    label(reduce, bucket.stage, update);
+    gradients.assign(reduce->getResults().begin(), reduce->getResults().end());
+  }
+  SmallVector<Type> outputs;
+  for (unsigned i = 0; i < 3; ++i)
+    outputs.append(states.begin(), states.end());
+  auto optimizer = builder->create<OptimizerOp>(loc, outputs, gradients, masters, first, second, "adamw");
+  label(optimizer, bucket.stage, update);
+  updated.append(optimizer.getOutputs().begin(), optimizer.getOutputs().end());
+}
+
+// @step returns the loss and the updated states, and no longer takes parameters.
+void DistributeParamsPass::finish() {
+  Block &body = step.getBody().front();
   SmallVector<Value> results{stepReturn.getOperand(0)};
   results.append(updated);
   stepReturn->setOperands(results);
   for (Operation &op : llvm::make_early_inc_range(llvm::drop_begin(llvm::reverse(body))))
     if (auto sum = dyn_cast<AllReduceOp>(op); sum && sum.getAxis() == "tied" && sum->use_empty() && stageOf(sum) < 0)
       sum->erase();
-  step.setFunctionType(builder.getFunctionType(body.getArgumentTypes(), ValueRange(results).getTypes()));
+  step.setFunctionType(builder->getFunctionType(body.getArgumentTypes(), ValueRange(results).getTypes()));
   step.setAllArgAttrs(argumentAttributes);
   BitVector unused(step.getNumArguments());
   for (BlockArgument parameter : parameters)
     if (parameter.use_empty())
       unused.set(parameter.getArgNumber());
   step.eraseArguments(unused);
+}
+
+void DistributeParamsPass::runOnOperation() {
+  ModuleOp module = getOperation();
+  FailureOr<ParallelConfig> parsed = getConfig(module);
+  step = module.lookupSymbol<func::FuncOp>("step");
+  if (failed(parsed))
+    return signalPassFailure();
+  if (!step) {
+    module.emitError("has no function @step whose parameters to distribute");
+    return signalPassFailure();
+  }
+  config = *parsed;
+  builder.emplace(&getContext());
+  load = builder->getStringAttr("load");
+  update = builder->getStringAttr("update");
+  Block &body = step.getBody().front();
+  stepReturn = cast<func::ReturnOp>(body.getTerminator());
+  parameters.clear();
+  gradientOf.clear();
+  buckets.clear();
+  argumentAttributes.clear();
+  updated.clear();
+  for (BlockArgument argument : body.getArguments()) {
+    DictionaryAttr dictionary = step.getArgAttrDict(argument.getArgNumber());
+    argumentAttributes.push_back(dictionary ? dictionary : builder->getDictionaryAttr({}));
+    if (dictionary && dictionary.get(attrs::kRole) == builder->getStringAttr("parameter"))
+      parameters.push_back(argument);
+  }
+  for (auto [parameter, gradient] : llvm::zip(parameters, stepReturn.getOperands().drop_front()))
+    gradientOf[parameter] = gradient;
+
+  collectBuckets();
+  for (const Bucket &bucket : buckets)
+    distribute(bucket);
+  finish();
 }

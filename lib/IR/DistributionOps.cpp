@@ -22,49 +22,50 @@ LogicalResult ReceiveOp::verify() {
   return verifyTransfer(*this, getPeer());
 }
 
-static LogicalResult verifyCollective(Operation *op, OperandRange inputs, ResultRange outputs, StringRef axis, int64_t groupSize) {
+static LogicalResult verifyCollective(Operation *op, StringRef axis, int64_t groupSize) {
   if (groupSize < 1)
     return op->emitOpError() << "group_size must be positive, found " << groupSize;
   if (axis.empty())
     return op->emitOpError("must name the mesh axis it runs over");
-  if (inputs.size() != outputs.size())
-    return op->emitOpError() << "has " << inputs.size() << " operands and " << outputs.size() << " results";
   return success();
 }
 
-// A flat shard holds the whole tensor's elements divided by the group, rounded up.
-static LogicalResult verifyShard(Operation *op, SymTensorType whole, SymTensorType shard, int64_t groupSize) {
+// A flat shard holds the elements of all the tensors divided by the group, rounded up.
+static LogicalResult verifyShard(Operation *op, ValueRange tensors, ValueRange shards, int64_t groupSize) {
+  if (shards.size() != 1 || tensors.empty())
+    return op->emitOpError() << "has " << shards.size() << " shards of " << tensors.size() << " tensors, expected one of one or more";
+  SymTensorType shard = tensorOf(shards[0]);
   if (failed(expectRank(op, "shard", shard, 1)))
     return failure();
-  Dim elements = 1;
-  for (const Dim &dim : whole.getShape())
-    elements = elements * dim;
-  if (!elements.isConstant())
-    return op->emitOpError() << "cannot shard " << elements.str() << " elements: the number depends on the batch";
-  return expectDim(op, "shard", shard, 0, Dim((elements.constant() + groupSize - 1) / groupSize));
+  Dim total;
+  for (Value tensor : tensors) {
+    Dim elements = 1;
+    for (const Dim &dim : tensorOf(tensor).getShape())
+      elements = elements * dim;
+    total = total + elements;
+  }
+  if (!total.isConstant())
+    return op->emitOpError() << "cannot shard " << total.str() << " elements: the number depends on the batch";
+  return expectDim(op, "shard", shard, 0, Dim((total.constant() + groupSize - 1) / groupSize));
 }
 
 LogicalResult AllGatherOp::verify() {
-  if (failed(verifyCollective(*this, getInputs(), getOutputs(), getAxis(), getGroupSize())))
+  if (failed(verifyCollective(*this, getAxis(), getGroupSize())))
     return failure();
-  for (auto [shard, whole] : llvm::zip(getInputs(), getOutputs()))
-    if (failed(verifyShard(*this, tensorOf(whole), tensorOf(shard), getGroupSize())))
-      return failure();
-  return success();
+  return verifyShard(*this, getOutputs(), getInputs(), getGroupSize());
 }
 
 LogicalResult ReduceScatterOp::verify() {
-  if (failed(verifyCollective(*this, getInputs(), getOutputs(), getAxis(), getGroupSize())))
+  if (failed(verifyCollective(*this, getAxis(), getGroupSize())))
     return failure();
-  for (auto [whole, shard] : llvm::zip(getInputs(), getOutputs()))
-    if (failed(verifyShard(*this, tensorOf(whole), tensorOf(shard), getGroupSize())))
-      return failure();
-  return success();
+  return verifyShard(*this, getInputs(), getOutputs(), getGroupSize());
 }
 
 LogicalResult AllReduceOp::verify() {
-  if (failed(verifyCollective(*this, getInputs(), getOutputs(), getAxis(), getGroupSize())))
+  if (failed(verifyCollective(*this, getAxis(), getGroupSize())))
     return failure();
+  if (getInputs().size() != getOutputs().size())
+    return emitOpError() << "has " << getInputs().size() << " operands and " << getOutputs().size() << " results";
   for (auto [input, output] : llvm::zip(getInputs(), getOutputs()))
     if (failed(expectSameShape(*this, "result", tensorOf(output), tensorOf(input))))
       return failure();

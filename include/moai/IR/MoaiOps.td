@@ -336,10 +336,13 @@ class Moai_CollectiveOp<string mnemonic> : Moai_Op<mnemonic, []> {
 
 def Moai_AllGatherOp : Moai_CollectiveOp<"all_gather"> {
   let summary = "makes whole tensors of the flat shards that the members of `axis` hold";
-  let description = [{ Operands are flat [ceil(n / group_size)] shards, results the whole tensors, perhaps in another element type. }];
+  let description = [{
+    The operand is one flat shard of [ceil(n / group_size)] elements, where n counts the elements of all results, one after the
+    other. They may be of another element type.
+  }];
 }
 def Moai_ReduceScatterOp : Moai_CollectiveOp<"reduce_scatter"> {
-  let summary = "sums whole tensors over `axis`; each member keeps one flat shard";
+  let summary = "sums whole tensors over `axis`; each member keeps one flat shard of them all";
 }
 def Moai_AllReduceOp : Moai_CollectiveOp<"all_reduce"> {
   let summary = "sums tensors over `axis`; every member keeps the sum";
