@@ -1,5 +1,6 @@
 //===- MaskEvaluator.cpp - Values of shape-only tensors, point by point ----===//
 #include "MaskEvaluator.h"
+#include "llvm/ADT/StringSwitch.h"
 #include <cmath>
 
 using namespace moai;
@@ -9,9 +10,8 @@ static constexpr int64_t kSmall = 1 << 16;
 static constexpr unsigned kMaxDepth = 200;
 
 bool MaskEvaluator::isPure(ValueId value) {
-  auto it = pure.find(value);
-  if (it != pure.end())
-    return it->second;
+  if (facts[value].pure)
+    return *facts[value].pure;
   const GraphOp *op = graph.producerOf(value);
   bool result = op && op->code != OpCode::Opaque && op->code != OpCode::Dropout && !(op->code == OpCode::Generate && op->kind == "random");
   if (result)
@@ -20,19 +20,23 @@ bool MaskEvaluator::isPure(ValueId value) {
         result = false;
         break;
       }
-  return pure[value] = result;
+  facts[value].pure = result;
+  return result;
 }
 
-llvm::ArrayRef<int64_t> MaskEvaluator::shapeOf(ValueId value) {
-  auto it = shapes.find(value);
-  if (it == shapes.end()) {
-    Index shape;
-    for (DimId dim : graph.values[value].dims)
-      shape.push_back(graph.dims.dim(dim).evaluate(binding));
-    it = shapes.try_emplace(value, std::move(shape)).first;
+MaskEvaluator::Facts &MaskEvaluator::factsOf(ValueId value) {
+  Facts &found = facts[value];
+  if (found.elements < 0) {
+    found.elements = 1;
+    for (DimId dim : graph.values[value].dims) {
+      found.shape.push_back(graph.dims.dim(dim).evaluate(binding));
+      found.elements = saturatingMultiply(found.elements, std::max<int64_t>(0, found.shape.back()));
+    }
   }
-  return it->second;
+  return found;
 }
+
+llvm::ArrayRef<int64_t> MaskEvaluator::shapeOf(ValueId value) { return factsOf(value).shape; }
 
 static int64_t flatten(llvm::ArrayRef<int64_t> index, llvm::ArrayRef<int64_t> shape) {
   int64_t flat = 0;
@@ -51,81 +55,146 @@ static llvm::SmallVector<int64_t, 4> unflatten(int64_t flat, llvm::ArrayRef<int6
 }
 
 const std::vector<double> *MaskEvaluator::materialise(ValueId value) {
-  auto it = small.find(value);
-  if (it != small.end())
-    return it->second.get();
-  llvm::SmallVector<int64_t, 4> shape(shapeOf(value));
-  int64_t count = 1;
-  for (int64_t size : shape)
-    count = saturatingMultiply(count, size);
-  std::unique_ptr<std::vector<double>> result;
-  if (count <= kSmall) {
-    const GraphOp *op = graph.producerOf(value);
-    result = std::make_unique<std::vector<double>>(count);
-    if (op->code == OpCode::Scan && op->kind == "cumsum" && op->ints[0] == static_cast<int64_t>(shape.size()) - 1) {
-      // Running sums in one sweep, instead of a sum per element.
-      double sum = 0;
-      for (int64_t i = 0; i < count && result; ++i) {
-        auto element = at(op->operands[0], unflatten(i, shape));
-        if (!element) {
-          result = nullptr;
-          break;
-        }
-        sum = i % shape.back() ? sum + *element : *element;
-        (*result)[i] = sum;
-      }
-    } else
-      for (int64_t i = 0; i < count; ++i) {
-        auto element = compute(value, unflatten(i, shape));
-        if (!element) {
-          result = nullptr;
-          break;
-        }
-        (*result)[i] = *element;
-      }
+  Facts &found = factsOf(value);
+  if (found.isMaterialised)
+    return found.all.get();
+  found.isMaterialised = true;
+  if (depth > kMaxDepth)
+    return nullptr;
+  const GraphOp *op = graph.producerOf(value);
+  if (op->code == OpCode::Elementwise) {
+    ++depth;
+    auto all = pointwise(*op, found);
+    --depth;
+    if (all) {
+      found.all = std::make_unique<std::vector<double>>(std::move(*all));
+      return found.all.get();
+    }
   }
-  return small.try_emplace(value, std::move(result)).first->second.get();
+  std::vector<double> all(found.elements);
+  // Running sums in one sweep, instead of a sum per element.
+  bool isRunningSum = op->code == OpCode::Scan && op->kind == "cumsum" && op->ints[0] == static_cast<int64_t>(found.shape.size()) - 1;
+  Index index(found.shape.size(), 0);
+  double sum = 0;
+  for (double &result : all) {
+    auto element = isRunningSum ? at(op->operands[0], index) : compute(value, index);
+    if (!element)
+      return nullptr;
+    sum = isRunningSum && index.back() ? sum + *element : *element;
+    result = sum;
+    for (size_t i = index.size(); i-- > 0 && ++index[i] == found.shape[i];)
+      index[i] = 0;
+  }
+  found.all = std::make_unique<std::vector<double>>(std::move(all));
+  return found.all.get();
 }
 
 std::optional<double> MaskEvaluator::at(ValueId value, llvm::ArrayRef<int64_t> index) {
-  llvm::ArrayRef<int64_t> shape = shapeOf(value);
-  int64_t count = 1;
-  for (size_t i = 0; i < shape.size(); ++i) {
-    if (i >= index.size() || index[i] < 0 || index[i] >= shape[i])
+  Facts &found = factsOf(value);
+  int64_t flat = 0;
+  for (size_t i = 0; i < found.shape.size(); ++i) {
+    if (i >= index.size() || index[i] < 0 || index[i] >= found.shape[i])
       return std::nullopt;
-    count = saturatingMultiply(count, shape[i]);
+    flat = flat * found.shape[i] + index[i];
   }
+  if (found.all)
+    return (*found.all)[flat];
   if (!graph.producerOf(value) || depth > kMaxDepth)
     return std::nullopt;
   ++depth;
   std::optional<double> result;
-  if (count <= kSmall) {
-    int64_t flat = flatten(index.take_front(shape.size()), shape);
-    if (const std::vector<double> *all = materialise(value))
-      result = (*all)[flat];
-  } else
+  if (found.elements > kSmall)
     result = compute(value, index);
+  else if (const std::vector<double> *all = materialise(value))
+    result = (*all)[flat];
   --depth;
   return result;
 }
 
 // Operands are aligned at the last dimension and broadcast where they are 1.
 std::optional<double> MaskEvaluator::operandAt(ValueId operand, llvm::ArrayRef<int64_t> index) {
-  Index own(shapeOf(operand));
+  llvm::ArrayRef<int64_t> shape = shapeOf(operand);
+  if (shape.empty())
+    return at(operand, {});
+  Index own(shape);
   size_t extra = index.size() - own.size();
   for (size_t i = 0; i < own.size(); ++i)
     own[i] = own[i] == 1 ? 0 : index[i + extra];
   return at(operand, own);
 }
 
+namespace {
+using Unary = double (*)(double);
+using Binary = double (*)(double, double);
+} // namespace
+
+static Unary findUnary(llvm::StringRef kind, DType type) {
+  return llvm::StringSwitch<Unary>(kind)
+      .Case("neg", [](double x) { return -x; })
+      .Case("not", type == DType::Bool ? Unary([](double x) -> double { return x == 0; })
+                                       : Unary([](double x) { return static_cast<double>(~static_cast<int64_t>(x)); }))
+      .Case("abs", [](double x) { return std::abs(x); })
+      .Case("exp", [](double x) { return std::exp(x); })
+      .Case("log", [](double x) { return std::log(x); })
+      .Case("sqrt", [](double x) { return std::sqrt(x); })
+      .Case("relu", [](double x) { return std::max(x, 0.0); })
+      .Case("sign", [](double x) -> double { return (x > 0) - (x < 0); })
+      .Default(nullptr);
+}
+
+static Binary findBinary(llvm::StringRef kind, DType type) {
+  auto found = llvm::StringSwitch<Binary>(kind)
+                   .Case("add", [](double a, double b) { return a + b; })
+                   .Case("sub", [](double a, double b) { return a - b; })
+                   .Case("rsub", [](double a, double b) { return b - a; })
+                   .Case("mul", [](double a, double b) { return a * b; })
+                   .Case("div", [](double a, double b) { return a / b; })
+                   .Case("floor_divide", [](double a, double b) { return std::floor(a / b); })
+                   .Case("remainder", [](double a, double b) { return a - b * std::floor(a / b); })
+                   .Case("pow", [](double a, double b) { return std::pow(a, b); })
+                   .Cases("maximum", "clamp_min", [](double a, double b) { return std::max(a, b); })
+                   .Cases("minimum", "clamp_max", [](double a, double b) { return std::min(a, b); })
+                   .Case("eq", [](double a, double b) -> double { return a == b; })
+                   .Case("ne", [](double a, double b) -> double { return a != b; })
+                   .Case("lt", [](double a, double b) -> double { return a < b; })
+                   .Case("le", [](double a, double b) -> double { return a <= b; })
+                   .Case("gt", [](double a, double b) -> double { return a > b; })
+                   .Case("ge", [](double a, double b) -> double { return a >= b; })
+                   .Default(nullptr);
+  if (found || pt2::isFloating(type))
+    return found;
+  return llvm::StringSwitch<Binary>(kind)
+      .Case("and", [](double a, double b) { return static_cast<double>(static_cast<int64_t>(a) & static_cast<int64_t>(b)); })
+      .Case("or", [](double a, double b) { return static_cast<double>(static_cast<int64_t>(a) | static_cast<int64_t>(b)); })
+      .Case("xor", [](double a, double b) { return static_cast<double>(static_cast<int64_t>(a) ^ static_cast<int64_t>(b)); })
+      .Default(nullptr);
+}
+
+// The op on numbers that have been looked up already; nothing where it isn't known or, as a division by 0, has no finite value.
+static std::optional<double> apply(const GraphOp &op, DType type, llvm::ArrayRef<double> x) {
+  if (x.size() == 3) {
+    if (op.kind == "where")
+      return x[0] != 0 ? x[1] : x[2];
+    return op.kind == "masked_fill" ? std::optional<double>(x[1] != 0 ? x[2] : x[0]) : std::nullopt;
+  }
+  std::optional<double> result;
+  if (x.size() == 1) {
+    if (Unary unary = findUnary(op.kind, type))
+      result = unary(x[0]);
+  } else if (x.size() == 2) {
+    if (Binary binary = findBinary(op.kind, type))
+      result = binary(x[0], x[1]);
+  }
+  return result && std::isnan(*result) ? std::nullopt : result;
+}
+
 std::optional<double> MaskEvaluator::elementwise(const GraphOp &op, llvm::ArrayRef<int64_t> index) {
-  llvm::StringRef kind = op.kind;
-  if (kind == "tril" || kind == "triu") {
+  if (op.kind == "tril" || op.kind == "triu") {
     double diagonal = op.floats.empty() ? 0 : op.floats[0];
     if (index.size() < 2)
       return std::nullopt;
     double distance = static_cast<double>(index[index.size() - 1] - index[index.size() - 2]);
-    bool kept = kind == "tril" ? distance <= diagonal : distance >= diagonal;
+    bool kept = op.kind == "tril" ? distance <= diagonal : distance >= diagonal;
     return kept ? operandAt(op.operands[0], index) : std::optional<double>(0);
   }
   llvm::SmallVector<double, 4> x;
@@ -136,46 +205,54 @@ std::optional<double> MaskEvaluator::elementwise(const GraphOp &op, llvm::ArrayR
     x.push_back(*value);
   }
   x.append(op.floats.begin(), op.floats.end());
-  bool integral = !pt2::isFloating(graph.values[op.results[0]].dtype);
-  if (x.size() == 1) {
-    if (kind == "neg") return -x[0];
-    if (kind == "not") return graph.values[op.results[0]].dtype == DType::Bool ? (x[0] == 0) : ~static_cast<int64_t>(x[0]);
-    if (kind == "abs") return std::abs(x[0]);
-    if (kind == "exp") return std::exp(x[0]);
-    if (kind == "log") return std::log(x[0]);
-    if (kind == "sqrt") return std::sqrt(x[0]);
-    if (kind == "relu") return std::max(x[0], 0.0);
-    if (kind == "sign") return (x[0] > 0) - (x[0] < 0);
+  return apply(op, graph.values[op.results[0]].dtype, x);
+}
+
+// A whole pointwise tensor of one or two operands, or one and a number, without looking up each element on its own.
+std::optional<std::vector<double>> MaskEvaluator::pointwise(const GraphOp &op, const Facts &result) {
+  DType type = graph.values[op.results[0]].dtype;
+  size_t arity = op.operands.size() + op.floats.size();
+  Unary unary = arity == 1 ? findUnary(op.kind, type) : nullptr;
+  Binary binary = arity == 2 ? findBinary(op.kind, type) : nullptr;
+  if (!unary && !binary)
     return std::nullopt;
+  size_t rank = result.shape.size();
+  const std::vector<double> *sources[2] = {nullptr, nullptr};
+  Index strides[2];
+  for (size_t i = 0; i < op.operands.size(); ++i) {
+    const Facts &operand = factsOf(op.operands[i]);
+    if (operand.shape.size() > rank || operand.elements > kSmall || !graph.producerOf(op.operands[i]) || !(sources[i] = materialise(op.operands[i])))
+      return std::nullopt;
+    strides[i].assign(rank, 0);
+    int64_t stride = 1;
+    for (size_t back = 1; back <= operand.shape.size(); ++back) {
+      int64_t size = operand.shape[operand.shape.size() - back];
+      if (size != 1 && size != result.shape[rank - back])
+        return std::nullopt;
+      strides[i][rank - back] = size == 1 ? 0 : stride;
+      stride *= size;
+    }
   }
-  if (kind == "where" && x.size() == 3) return x[0] != 0 ? x[1] : x[2];
-  if (kind == "masked_fill" && x.size() == 3) return x[1] != 0 ? x[2] : x[0];
-  if (x.size() != 2)
-    return std::nullopt;
-  double a = x[0], b = x[1];
-  if (kind == "add") return a + b;
-  if (kind == "sub") return a - b;
-  if (kind == "rsub") return b - a;
-  if (kind == "mul") return a * b;
-  if (kind == "div") return a / b;
-  if (kind == "floor_divide") return b == 0 ? std::nullopt : std::optional<double>(std::floor(a / b));
-  if (kind == "remainder") return b == 0 ? std::nullopt : std::optional<double>(a - b * std::floor(a / b));
-  if (kind == "pow") return std::pow(a, b);
-  if (kind == "maximum" || kind == "clamp_min") return std::max(a, b);
-  if (kind == "minimum" || kind == "clamp_max") return std::min(a, b);
-  if (kind == "eq") return a == b;
-  if (kind == "ne") return a != b;
-  if (kind == "lt") return a < b;
-  if (kind == "le") return a <= b;
-  if (kind == "gt") return a > b;
-  if (kind == "ge") return a >= b;
-  if (!integral)
-    return std::nullopt;
-  int64_t m = static_cast<int64_t>(a), n = static_cast<int64_t>(b);
-  if (kind == "and") return static_cast<double>(m & n);
-  if (kind == "or") return static_cast<double>(m | n);
-  if (kind == "xor") return static_cast<double>(m ^ n);
-  return std::nullopt;
+  double second = op.floats.empty() ? 0 : op.floats.back();
+  std::vector<double> all(result.elements);
+  Index index(rank, 0);
+  int64_t at[2] = {0, 0};
+  for (double &element : all) {
+    double a = (*sources[0])[at[0]];
+    element = unary ? unary(a) : binary(a, sources[1] ? (*sources[1])[at[1]] : second);
+    if (std::isnan(element))
+      return std::nullopt;
+    for (size_t i = rank; i-- > 0;) {
+      for (size_t source = 0; source < op.operands.size(); ++source)
+        at[source] += strides[source][i];
+      if (++index[i] < result.shape[i])
+        break;
+      for (size_t source = 0; source < op.operands.size(); ++source)
+        at[source] -= strides[source][i] * index[i];
+      index[i] = 0;
+    }
+  }
+  return all;
 }
 
 std::optional<double> MaskEvaluator::compute(ValueId value, llvm::ArrayRef<int64_t> index) {

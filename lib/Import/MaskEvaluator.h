@@ -3,7 +3,6 @@
 #define MOAI_LIB_IMPORT_MASKEVALUATOR_H
 
 #include "TrainingGraph.h"
-#include "llvm/ADT/DenseMap.h"
 #include <optional>
 
 namespace moai {
@@ -12,7 +11,8 @@ namespace moai {
 /// ones (a mask has sequence² elements) only where they are asked for.
 class MaskEvaluator {
 public:
-  MaskEvaluator(const TrainingGraph &graph, const DimBinding &binding) : graph(graph), binding(binding) {}
+  /// The graph must not change while the evaluator is used.
+  MaskEvaluator(const TrainingGraph &graph, const DimBinding &binding) : graph(graph), binding(binding), facts(graph.values.size()) {}
 
   /// True if the value reads no input, parameter, buffer or random number.
   bool isPure(ValueId value);
@@ -22,16 +22,24 @@ public:
 
 private:
   using Index = llvm::SmallVector<int64_t, 4>;
+  /// What was found out about a value.
+  struct Facts {
+    std::optional<bool> pure;
+    Index shape;
+    int64_t elements = -1;                    ///< negative while the shape is unknown
+    bool isMaterialised = false;              ///< tried, at least
+    std::unique_ptr<std::vector<double>> all; ///< null if it can't be computed
+  };
+  Facts &factsOf(ValueId value);
   std::optional<double> compute(ValueId value, llvm::ArrayRef<int64_t> index);
   std::optional<double> elementwise(const GraphOp &op, llvm::ArrayRef<int64_t> index);
+  std::optional<std::vector<double>> pointwise(const GraphOp &op, const Facts &result);
   std::optional<double> operandAt(ValueId operand, llvm::ArrayRef<int64_t> index);
   const std::vector<double> *materialise(ValueId value);
 
   const TrainingGraph &graph;
   DimBinding binding;
-  llvm::DenseMap<ValueId, bool> pure;
-  llvm::DenseMap<ValueId, Index> shapes;
-  llvm::DenseMap<ValueId, std::unique_ptr<std::vector<double>>> small;
+  std::vector<Facts> facts; ///< by value
   unsigned depth = 0;
 };
 

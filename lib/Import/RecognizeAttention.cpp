@@ -31,6 +31,12 @@ public:
     return *value <= -60000 ? std::optional<bool>(false) : std::nullopt;
   }
 
+  /// First and last sample or head, where the mask tells them apart.
+  llvm::SmallVector<int64_t, 2> ends(size_t dim) const {
+    int64_t size = dim + shape.size() < 4 ? 1 : shape[dim + shape.size() - 4];
+    return size == 1 ? llvm::SmallVector<int64_t, 2>{0} : llvm::SmallVector<int64_t, 2>{0, size - 1};
+  }
+
 private:
   MaskEvaluator &evaluator;
   ValueId mask;
@@ -47,7 +53,7 @@ static bool expected(const Mask &mask, int64_t query, int64_t key) {
 
 // The last row of a mask tells which kind it can be; every other row is then checked where the kinds differ: at the
 // diagonal, at the window's edge, at both ends, and spread in between. Small masks are checked everywhere.
-static Mask classify(MaskReader &reader, llvm::ArrayRef<int64_t> batchAndHeads, int64_t queries, int64_t keys) {
+static Mask classify(MaskReader &reader, int64_t queries, int64_t keys) {
   Mask none;
   if (queries <= 0 || keys <= 0)
     return none;
@@ -87,8 +93,8 @@ static Mask classify(MaskReader &reader, llvm::ArrayRef<int64_t> batchAndHeads, 
     add(rows, row, queries);
   for (int64_t row : {int64_t(1), int64_t(2), guess.window - 1, guess.window, guess.window + 1, queries - 1})
     add(rows, row, queries);
-  for (int64_t batch : {int64_t(0), batchAndHeads[0] - 1})
-    for (int64_t head : {int64_t(0), batchAndHeads[1] - 1})
+  for (int64_t batch : reader.ends(0))
+    for (int64_t head : reader.ends(1))
       for (int64_t row : rows) {
         columns.clear();
         for (int64_t key = 0; key < keys; key += everywhere ? 1 : std::max<int64_t>(1, keys / 16))
@@ -148,7 +154,7 @@ void moai::recognizeAttention(TrainingGraph &graph, const DimBinding &planned) {
     if (it == known.end()) {
       MaskReader reader(evaluator, graph, mask);
       llvm::ArrayRef<int64_t> query = evaluator.shapeOf(op.operands[0]), keyShape = evaluator.shapeOf(op.operands[1]);
-      it = known.try_emplace(mask, classify(reader, {query[0], query[1]}, query[2], keyShape[2])).first;
+      it = known.try_emplace(mask, classify(reader, query[2], keyShape[2])).first;
     }
     if (it->second.kind == "bias")
       continue;
