@@ -1,6 +1,6 @@
 //===- DistributeParams.cpp - Sharded parameters and optimizer states ------===//
 #include "Config.h"
-#include "moai/IR/Moai.h"
+#include "OpLabels.h"
 #include "moai/Passes/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/MapVector.h"
@@ -36,14 +36,11 @@ private:
   /// One flat shard of all the tensors together.
   SymTensorType shardOf(ArrayRef<SymTensorType> tensors, Type element);
   SmallVector<Value, 12> addArguments(const Bucket &bucket, Attribute role, ArrayRef<Type> types);
-  void label(Operation *op, int64_t stage, Attribute part) {
-    op->setAttr(attrs::kStage, builder->getI64IntegerAttr(stage));
-    op->setAttr(attrs::kPart, part);
-  }
 
   // Of the module at hand.
   ParallelConfig config;
   std::optional<OpBuilder> builder;
+  std::optional<OpLabels> labels;
   func::FuncOp step;
   func::ReturnOp stepReturn;
   SmallVector<BlockArgument> parameters;
@@ -51,26 +48,22 @@ private:
   std::vector<Bucket> buckets;
   SmallVector<Attribute> argumentAttributes; ///< arguments are added to the block alone; the function follows at the end
   SmallVector<Value> updated;
-  StringAttr load, update;
+  SmallVector<Attribute> names; ///< of arguments
+  StringAttr nameName, roleName, load, update;
 };
 
 } // namespace
-
-static int64_t stageOf(Operation *op) {
-  auto stage = op->getAttrOfType<IntegerAttr>(attrs::kStage);
-  return stage ? stage.getInt() : -1;
-}
 
 // A parameter used on several stages is in a bucket of each.
 void DistributeParamsPass::collectBuckets() {
   DenseSet<std::pair<Value, int64_t>> placed;
   for (Operation &op : step.getBody().front().without_terminator()) {
-    if (op.hasAttr(attrs::kPart))
+    if (labels->part(&op))
       continue;
     llvm::MapVector<Type, Bucket> byType;
     for (Value operand : op.getOperands())
       if (auto argument = dyn_cast<BlockArgument>(operand); argument && gradientOf.count(argument)) {
-        int64_t stage = stageOf(&op);
+        int64_t stage = labels->stage(&op);
         if (!placed.insert({argument, stage}).second)
           continue;
         Bucket &bucket = byType[tensorOf(argument).getElementType()];
@@ -92,13 +85,13 @@ SymTensorType DistributeParamsPass::shardOf(ArrayRef<SymTensorType> tensors, Typ
 // Sharded, a bucket's tensors share one argument, which lists their names in order.
 SmallVector<Value, 12> DistributeParamsPass::addArguments(const Bucket &bucket, Attribute role, ArrayRef<Type> types) {
   SmallVector<Value, 12> added;
-  SmallVector<Attribute, 12> names;
+  SmallVector<Attribute, 12> own;
   for (BlockArgument parameter : bucket.parameters)
-    names.push_back(step.getArgAttr(parameter.getArgNumber(), attrs::kName));
+    own.push_back(names[parameter.getArgNumber()]);
   for (auto [index, type] : llvm::enumerate(types)) {
-    Attribute name = types.size() == names.size() ? names[index] : builder->getArrayAttr(names);
-    NamedAttribute named[] = {builder->getNamedAttr(attrs::kName, name), builder->getNamedAttr(attrs::kRole, role)};
-    argumentAttributes.push_back(builder->getDictionaryAttr(named));
+    Attribute name = types.size() == own.size() ? own[index] : builder->getArrayAttr(own);
+    NamedAttribute sorted[] = {{nameName, name}, {roleName, role}};
+    argumentAttributes.push_back(DictionaryAttr::getWithSorted(&getContext(), sorted));
     added.push_back(step.getBody().front().addArgument(type, step.getLoc()));
   }
   return added;
@@ -110,7 +103,7 @@ void DistributeParamsPass::useCopy(BlockArgument parameter, Value copy, int64_t 
   for (bool backward : {false, true}) {
     auto isUse = [&](OpOperand &use) {
       Operation *user = use.getOwner();
-      return stageOf(user) == stage && !user->hasAttr(attrs::kPart) && user->hasAttr(attrs::kPhase) == backward;
+      return labels->stage(user) == stage && !labels->part(user) && labels->isBackward(user) == backward;
     };
     Value narrow = copy;
     if (copy.getType() != parameter.getType()) {
@@ -122,9 +115,7 @@ void DistributeParamsPass::useCopy(BlockArgument parameter, Value copy, int64_t 
         continue;
       builder->setInsertionPoint(first);
       auto cast = builder->create<CastOp>(step.getLoc(), parameter.getType(), copy);
-      cast->setAttr(attrs::kStage, builder->getI64IntegerAttr(stage));
-      if (backward)
-        cast->setAttr(attrs::kPhase, builder->getStringAttr("backward"));
+      labels->place(cast, stage, backward);
       narrow = cast;
     }
     parameter.replaceUsesWithIf(narrow, isUse);
@@ -137,7 +128,7 @@ SmallVector<Value> DistributeParamsPass::accumulate(const Bucket &bucket) {
   for (BlockArgument parameter : bucket.parameters) {
     Value gradient = gradientOf[parameter];
     if (auto sum = gradient.getDefiningOp<AllReduceOp>(); sum && sum.getAxis() == "tied") {
-      auto own = llvm::find_if(sum.getInputs(), [&](Value input) { return stageOf(input.getDefiningOp()) == bucket.stage; });
+      auto own = llvm::find_if(sum.getInputs(), [&](Value input) { return labels->stage(input.getDefiningOp()) == bucket.stage; });
       if (own != sum.getInputs().end())
         gradient = *own;
     }
@@ -157,8 +148,7 @@ SmallVector<Value> DistributeParamsPass::accumulate(const Bucket &bucket) {
   SmallVector<Type> types(ValueRange(gradients).getTypes());
   auto accumulators = addArguments(bucket, builder->getStringAttr("gradient_accumulator"), types);
   auto sum = builder->create<AccumulateOp>(step.getLoc(), types, accumulators, gradients);
-  sum->setAttr(attrs::kStage, builder->getI64IntegerAttr(bucket.stage));
-  sum->setAttr(attrs::kPhase, builder->getStringAttr("backward"));
+  labels->place(sum, bucket.stage, /*isBackward=*/true);
   return SmallVector<Value>(sum.getOutputs());
 }
 
@@ -166,7 +156,7 @@ void DistributeParamsPass::sumTied(const Bucket &bucket, SmallVectorImpl<Value> 
   for (auto [parameter, gradient] : llvm::zip(bucket.parameters, gradients))
     if (auto sum = gradientOf[parameter].getDefiningOp<AllReduceOp>(); sum && sum.getAxis() == "tied") {
       auto reduce = builder->create<AllReduceOp>(step.getLoc(), gradient.getType(), gradient, "tied", static_cast<int64_t>(sum.getInputs().size()));
-      label(reduce, bucket.stage, update);
+      labels->place(reduce, bucket.stage, update);
       gradient = reduce.getOutputs()[0];
     }
 }
@@ -194,7 +184,7 @@ void DistributeParamsPass::distribute(const Bucket &bucket) {
   if (isSharded()) {
     builder->setInsertionPointToStart(&step.getBody().front());
     auto gather = builder->create<AllGatherOp>(loc, copies, masters, "data", config.dataParallel);
-    label(gather, bucket.stage, load);
+    labels->place(gather, bucket.stage, load);
     kept.assign(gather.getOutputs().begin(), gather.getOutputs().end());
   }
   for (auto [parameter, copy] : llvm::zip(bucket.parameters, kept))
@@ -209,14 +199,14 @@ void DistributeParamsPass::distribute(const Bucket &bucket) {
   else if (config.dataParallel > 1)
     reduce = builder->create<AllReduceOp>(loc, ValueRange(gradients).getTypes(), gradients, "data", config.dataParallel);
   if (reduce) {
-    label(reduce, bucket.stage, update);
+    labels->place(reduce, bucket.stage, update);
     gradients.assign(reduce->getResults().begin(), reduce->getResults().end());
   }
   SmallVector<Type> outputs;
   for (unsigned i = 0; i < 3; ++i)
     outputs.append(states.begin(), states.end());
   auto optimizer = builder->create<OptimizerOp>(loc, outputs, gradients, masters, first, second, "adamw");
-  label(optimizer, bucket.stage, update);
+  labels->place(optimizer, bucket.stage, update);
   updated.append(optimizer.getOutputs().begin(), optimizer.getOutputs().end());
 }
 
@@ -227,7 +217,7 @@ void DistributeParamsPass::finish() {
   results.append(updated);
   stepReturn->setOperands(results);
   for (Operation &op : llvm::make_early_inc_range(llvm::drop_begin(llvm::reverse(body))))
-    if (auto sum = dyn_cast<AllReduceOp>(op); sum && sum.getAxis() == "tied" && sum->use_empty() && stageOf(sum) < 0)
+    if (auto sum = dyn_cast<AllReduceOp>(op); sum && sum.getAxis() == "tied" && sum->use_empty() && labels->stage(sum) < 0)
       sum->erase();
   step.setFunctionType(builder->getFunctionType(body.getArgumentTypes(), ValueRange(results).getTypes()));
   step.setAllArgAttrs(argumentAttributes);
@@ -250,6 +240,9 @@ void DistributeParamsPass::runOnOperation() {
   }
   config = *parsed;
   builder.emplace(&getContext());
+  labels.emplace(&getContext());
+  nameName = builder->getStringAttr(attrs::kName);
+  roleName = builder->getStringAttr(attrs::kRole);
   load = builder->getStringAttr("load");
   update = builder->getStringAttr("update");
   Block &body = step.getBody().front();
@@ -259,10 +252,13 @@ void DistributeParamsPass::runOnOperation() {
   buckets.clear();
   argumentAttributes.clear();
   updated.clear();
+  names.clear();
+  Attribute parameterRole = builder->getStringAttr("parameter");
   for (BlockArgument argument : body.getArguments()) {
     DictionaryAttr dictionary = step.getArgAttrDict(argument.getArgNumber());
     argumentAttributes.push_back(dictionary ? dictionary : builder->getDictionaryAttr({}));
-    if (dictionary && dictionary.get(attrs::kRole) == builder->getStringAttr("parameter"))
+    names.push_back(dictionary ? dictionary.get(nameName) : Attribute());
+    if (dictionary && dictionary.get(roleName) == parameterRole)
       parameters.push_back(argument);
   }
   for (auto [parameter, gradient] : llvm::zip(parameters, stepReturn.getOperands().drop_front()))

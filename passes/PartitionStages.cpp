@@ -1,5 +1,6 @@
 //===- PartitionStages.cpp - Assigns ops to pipeline stages ----------------===//
 #include "Config.h"
+#include "OpLabels.h"
 #include "moai/Passes/Pipelines.h"
 #include "moai/Schedule/PipelineSchedule.h"
 #include "llvm/ADT/MapVector.h"
@@ -47,13 +48,8 @@ private:
   void replicateInactive(func::FuncOp step);
   void separateTied(func::FuncOp step);
   void insertTransfers(func::FuncOp step, int64_t stages);
-  static int64_t stageOf(Operation *op) {
-    auto stage = op->getAttrOfType<IntegerAttr>(attrs::kStage);
-    return stage ? stage.getInt() : -1;
-  }
-  static bool isBackward(Operation *op) { return op->hasAttr(attrs::kPhase); }
-
   CandidateAnalyses *shared = nullptr;
+  std::optional<OpLabels> labels;
   std::vector<Atom> atoms;
 };
 
@@ -90,11 +86,12 @@ LogicalResult PartitionStagesPass::collectAtoms(func::FuncOp step, const Paralle
   };
   DenseMap<int64_t, size_t> byPosition;
   for (Operation &op : step.getBody().front().without_terminator()) {
-    auto position = op.getAttrOfType<IntegerAttr>(attrs::kPosition);
-    if (!position)
+    int64_t position = labels->position(&op);
+    if (position < 0)
       continue;
-    if (!isBackward(&op)) {
-      byPosition[position.getInt()] = atoms.size();
+    bool isBackward = labels->isBackward(&op);
+    if (!isBackward) {
+      byPosition[position] = atoms.size();
       atoms.emplace_back();
       Atom &atom = atoms.back();
       atom.op = &op;
@@ -103,16 +100,16 @@ LogicalResult PartitionStagesPass::collectAtoms(func::FuncOp step, const Paralle
           if (step.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kRole) == "parameter")
             atom.stateBytes += countStateBytes(tensorOf(argument), config, memory.bytes.getBinding());
       for (OpResult result : op.getResults())
-        if (llvm::any_of(result.getUsers(), isBackward))
+        if (llvm::any_of(result.getUsers(), [&](Operation *user) { return labels->isBackward(user); }))
           atom.savedBytes += storageBytes(result);
     }
-    auto it = byPosition.find(position.getInt());
+    auto it = byPosition.find(position);
     if (it == byPosition.end())
-      return op.emitOpError() << "belongs to position " << position.getInt() << ", where no forward op is";
+      return op.emitOpError() << "belongs to position " << position << ", where no forward op is";
     Atom &atom = atoms[it->second];
     atom.picoseconds += std::llround(analyses.cost.seconds(&op) * 1e12);
     // A recomputed block lives until its backward is done.
-    atom.transientBytes = isBackward(&op) ? atom.transientBytes + peakOf(&op) : std::max<int64_t>(0, peakOf(&op) - atom.savedBytes);
+    atom.transientBytes = isBackward ? atom.transientBytes + peakOf(&op) : std::max<int64_t>(0, peakOf(&op) - atom.savedBytes);
   }
   // Values alive across each boundary, from where they are made to their last forward use.
   DenseMap<Operation *, size_t> indices;
@@ -171,28 +168,26 @@ SmallVector<size_t> PartitionStagesPass::split(ArrayRef<int64_t> inFlight, int64
 }
 
 void PartitionStagesPass::labelOps(func::FuncOp step, ArrayRef<size_t> starts) {
-  Builder builder(&getContext());
-  DenseMap<int64_t, Attribute> stageOfPosition;
+  DenseMap<int64_t, int64_t> stageOfPosition;
   size_t stage = 0;
   for (auto [index, atom] : llvm::enumerate(atoms)) {
     while (stage + 1 < starts.size() && index >= starts[stage + 1])
       ++stage;
-    stageOfPosition[atom.op->getAttrOfType<IntegerAttr>(attrs::kPosition).getInt()] = builder.getI64IntegerAttr(static_cast<int64_t>(stage));
+    stageOfPosition[labels->position(atom.op)] = static_cast<int64_t>(stage);
   }
   for (Operation &op : step.getBody().front().without_terminator())
-    if (auto position = op.getAttrOfType<IntegerAttr>(attrs::kPosition))
-      op.setAttr(attrs::kStage, stageOfPosition[position.getInt()]);
+    if (int64_t position = labels->position(&op); position >= 0)
+      labels->setStage(&op, stageOfPosition[position]);
 }
 
 // What depends on no parameter (positions, rotary tables) is cheap: every stage that needs it makes its own.
 void PartitionStagesPass::replicateInactive(func::FuncOp step) {
-  Builder builder(&getContext());
   for (Operation &op : llvm::make_early_inc_range(llvm::drop_begin(llvm::reverse(step.getBody().front())))) {
-    if (op.hasAttr(attrs::kStage))
+    if (labels->stage(&op) >= 0)
       continue;
     SmallVector<int64_t> users;
     for (Operation *user : op.getUsers())
-      if (int64_t stage = stageOf(user); stage >= 0 && !llvm::is_contained(users, stage))
+      if (int64_t stage = labels->stage(user); stage >= 0 && !llvm::is_contained(users, stage))
         users.push_back(stage);
     llvm::sort(users);
     if (users.empty()) {
@@ -202,12 +197,12 @@ void PartitionStagesPass::replicateInactive(func::FuncOp step) {
     }
     for (int64_t stage : llvm::drop_begin(users)) {
       Operation *copy = op.clone();
-      copy->setAttr(attrs::kStage, builder.getI64IntegerAttr(stage));
+      labels->setStage(copy, stage);
       op.getBlock()->getOperations().insertAfter(op.getIterator(), copy);
       for (auto [from, to] : llvm::zip(op.getResults(), copy->getResults()))
-        from.replaceUsesWithIf(to, [&](OpOperand &use) { return stageOf(use.getOwner()) == stage; });
+        from.replaceUsesWithIf(to, [&](OpOperand &use) { return labels->stage(use.getOwner()) == stage; });
     }
-    op.setAttr(attrs::kStage, builder.getI64IntegerAttr(users.front()));
+    labels->setStage(&op, users.front());
   }
 }
 
@@ -224,7 +219,7 @@ void PartitionStagesPass::separateTied(func::FuncOp step) {
       Value value = queue.pop_back_val();
       auto add = value.getDefiningOp<ElementwiseOp>();
       if (add && add.getKind() == "add" && add.getInputs().size() == 2 && value.hasOneUse() &&
-          (stageOf(add.getInputs()[0].getDefiningOp()) != stageOf(add) || stageOf(add.getInputs()[1].getDefiningOp()) != stageOf(add))) {
+          llvm::any_of(add.getInputs(), [&](Value input) { return labels->stage(input.getDefiningOp()) != labels->stage(add); })) {
         adds.push_back(add);
         queue.append({add.getInputs()[0], add.getInputs()[1]});
       } else {
@@ -244,40 +239,39 @@ void PartitionStagesPass::separateTied(func::FuncOp step) {
   }
 }
 
+// Each boundary in turn hands over all that later stages still need, so a value that skips a stage is passed on by it.
 void PartitionStagesPass::insertTransfers(func::FuncOp step, int64_t stages) {
   OpBuilder builder(&getContext());
   Location loc = step.getLoc();
-  Block &body = step.getBody().front();
-  // `from` to its neighbour `to`: everything made on `from`'s side that is used on `to`'s side, in program order.
-  auto connect = [&](int64_t from, int64_t to, bool backward) {
-    auto onFromSide = [&](int64_t stage) { return from < to ? stage >= 0 && stage <= from : stage >= from; };
-    auto onToSide = [&](int64_t stage) { return stage >= 0 && !onFromSide(stage); };
-    SmallVector<Value> crossing;
-    Operation *last = nullptr;
-    for (Operation &op : body.without_terminator()) {
-      if (op.hasAttr(attrs::kPart) || isBackward(&op) != backward || !onFromSide(stageOf(&op)))
-        continue;
-      if (stageOf(&op) == from)
-        last = &op;
-      for (Value result : op.getResults())
-        if (llvm::any_of(result.getUsers(), [&](Operation *user) { return !user->hasAttr(attrs::kPart) && onToSide(stageOf(user)); }))
-          crossing.push_back(result);
+  DenseMap<Operation *, int64_t> stageOf; // of ops inside the micro-batches
+  std::vector<SmallVector<Operation *>> ops[2] = {std::vector<SmallVector<Operation *>>(stages), std::vector<SmallVector<Operation *>>(stages)};
+  for (Operation &op : step.getBody().front().without_terminator())
+    if (int64_t stage = labels->stage(&op); stage >= 0 && !labels->part(&op)) {
+      stageOf[&op] = stage;
+      ops[labels->isBackward(&op)][stage].push_back(&op);
     }
-    if (crossing.empty() || !last)
-      return;
-    builder.setInsertionPointAfter(last);
-    auto label = [&](Operation *op, int64_t stage) {
-      op->setAttr(attrs::kStage, builder.getI64IntegerAttr(stage));
-      if (backward)
-        op->setAttr(attrs::kPhase, builder.getStringAttr("backward"));
+  auto connect = [&](int64_t from, int64_t to, bool backward) {
+    auto isBeyond = [&](Operation *user) {
+      auto it = stageOf.find(user);
+      return it != stageOf.end() && (from < to ? it->second > from : it->second < from);
     };
-    label(builder.create<SendOp>(loc, TypeRange(), crossing, to), from);
+    SmallVector<Value> crossing;
+    for (Operation *op : ops[backward][from])
+      for (Value result : op->getResults())
+        if (llvm::any_of(result.getUsers(), isBeyond))
+          crossing.push_back(result);
+    if (crossing.empty())
+      return;
+    builder.setInsertionPointAfter(ops[backward][from].back());
+    auto send = builder.create<SendOp>(loc, TypeRange(), crossing, to);
+    labels->place(send, from, backward);
     auto receive = builder.create<ReceiveOp>(loc, ValueRange(crossing).getTypes(), ValueRange(), from);
-    label(receive, to);
+    labels->place(receive, to, backward);
     for (auto [value, received] : llvm::zip(crossing, receive.getOutputs()))
-      value.replaceUsesWithIf(received, [&](OpOperand &use) {
-        return use.getOwner() != receive && !use.getOwner()->hasAttr(attrs::kPart) && onToSide(stageOf(use.getOwner()));
-      });
+      value.replaceUsesWithIf(received, [&](OpOperand &use) { return isBeyond(use.getOwner()); });
+    stageOf[send] = from;
+    stageOf[receive] = to;
+    ops[backward][to].insert(ops[backward][to].begin(), receive);
   };
   for (int64_t stage = 0; stage + 1 < stages; ++stage)
     connect(stage, stage + 1, /*backward=*/false);
@@ -295,6 +289,7 @@ void PartitionStagesPass::runOnOperation() {
     module.emitError("has no function @step to partition");
     return signalPassFailure();
   }
+  labels.emplace(&getContext());
   auto order = buildSchedule(config->schedule, config->numStages, config->numMicroBatches);
   if (!order.ok()) {
     module.emitError() << std::string(order.status().message());

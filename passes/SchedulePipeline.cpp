@@ -1,6 +1,6 @@
 //===- SchedulePipeline.cpp - One program per stage, and its order ---------===//
 #include "Config.h"
-#include "moai/IR/Moai.h"
+#include "OpLabels.h"
 #include "moai/Passes/Passes.h"
 #include "moai/Schedule/PipelineSchedule.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -20,36 +20,45 @@ namespace {
 enum Part : unsigned { Load, Forward, Backward, Update, kNumParts };
 constexpr const char *kPartNames[kNumParts] = {"load", "forward", "backward", "update"};
 
-/// Where an op of @step goes.
-struct Place {
-  int64_t stage = -1;
-  unsigned part = Forward;
-  bool operator==(const Place &o) const { return stage == o.stage && part == o.part; }
+/// The ops of @step by stage and part, and the number of the part each is in.
+struct Parts {
+  std::vector<std::array<SmallVector<Operation *>, kNumParts>> ops;
+  DenseMap<Operation *, int64_t> numbers;
+  static int64_t numberOf(int64_t stage, unsigned part) { return stage * kNumParts + part; }
+  bool isIn(Operation *op, int64_t number) const {
+    auto it = numbers.find(op);
+    return it != numbers.end() && it->second == number;
+  }
 };
 
 struct SchedulePipelinePass : public moai::impl::SchedulePipelineBase<SchedulePipelinePass> {
   void runOnOperation() override;
 
 private:
-  void outline(func::FuncOp step, int64_t stage, ArrayRef<SmallVector<Operation *>> parts, const StageOrder &order);
-  static Place placeOf(Operation *op);
+  LogicalResult collectParts(func::FuncOp step, int64_t numStages, Parts &parts);
+  void outline(func::FuncOp step, int64_t stage, const Parts &parts, const StageOrder &order);
 };
 
 } // namespace
 
-Place SchedulePipelinePass::placeOf(Operation *op) {
-  Place place;
-  if (auto stage = op->getAttrOfType<IntegerAttr>(attrs::kStage))
-    place.stage = stage.getInt();
-  if (auto part = op->getAttrOfType<StringAttr>(attrs::kPart))
-    place.part = part == "load" ? Load : Update;
-  else
-    place.part = op->hasAttr(attrs::kPhase) ? Backward : Forward;
-  return place;
+LogicalResult SchedulePipelinePass::collectParts(func::FuncOp step, int64_t numStages, Parts &parts) {
+  OpLabels labels(&getContext());
+  Attribute load = StringAttr::get(&getContext(), "load");
+  parts.ops.resize(numStages);
+  for (Operation &op : step.getBody().front().without_terminator()) {
+    int64_t stage = labels.stage(&op);
+    if (stage < 0 || stage >= numStages)
+      return op.emitOpError() << "has no stage below " << numStages;
+    Attribute outside = labels.part(&op);
+    unsigned part = outside ? (outside == load ? Load : Update) : labels.isBackward(&op) ? Backward : Forward;
+    parts.ops[stage][part].push_back(&op);
+    parts.numbers[&op] = Parts::numberOf(stage, part);
+  }
+  return success();
 }
 
 // Moves the stage's ops into one function per part, and calls these from the stage's own function.
-void SchedulePipelinePass::outline(func::FuncOp step, int64_t stage, ArrayRef<SmallVector<Operation *>> parts, const StageOrder &order) {
+void SchedulePipelinePass::outline(func::FuncOp step, int64_t stage, const Parts &parts, const StageOrder &order) {
   MLIRContext *context = &getContext();
   OpBuilder builder(context);
   Location loc = step.getLoc();
@@ -69,17 +78,19 @@ void SchedulePipelinePass::outline(func::FuncOp step, int64_t stage, ArrayRef<Sm
     return seen;
   };
 
+  StringAttr blockName = StringAttr::get(context, attrs::kBlock), recomputeName = StringAttr::get(context, attrs::kRecompute);
   for (unsigned part = 0; part < kNumParts; ++part) {
-    if (parts[part].empty())
+    ArrayRef<Operation *> ops = parts.ops[stage][part];
+    if (ops.empty())
       continue;
-    DenseSet<Operation *> inside(parts[part].begin(), parts[part].end());
+    int64_t number = Parts::numberOf(stage, part);
     llvm::SetVector<Value> inputs, outputs;
-    for (Operation *op : parts[part]) {
+    for (Operation *op : ops) {
       for (Value operand : op->getOperands())
-        if (!operand.getDefiningOp() || !inside.contains(operand.getDefiningOp()))
+        if (Operation *producer = operand.getDefiningOp(); !producer || !parts.isIn(producer, number))
           inputs.insert(operand);
       for (Value result : op->getResults())
-        if (llvm::any_of(result.getUsers(), [&](Operation *user) { return !inside.contains(user); }))
+        if (llvm::any_of(result.getUsers(), [&](Operation *user) { return !parts.isIn(user, number); }))
           outputs.insert(result);
     }
     builder.setInsertionPoint(stageFunction);
@@ -91,13 +102,17 @@ void SchedulePipelinePass::outline(func::FuncOp step, int64_t stage, ArrayRef<Sm
     DenseMap<Value, Value> arguments;
     for (auto [input, argument] : llvm::zip(inputs, body->getArguments()))
       arguments[input] = argument;
-    for (Operation *op : parts[part]) {
+    for (Operation *op : ops) {
       op->moveBefore(body, body->end());
       for (OpOperand &operand : op->getOpOperands())
         if (auto it = arguments.find(operand.get()); it != arguments.end())
           operand.set(it->second);
-      for (StringRef attribute : {attrs::kStage, attrs::kPart, attrs::kPhase})
-        op->removeAttr(attribute);
+      // The place is told by the function now.
+      SmallVector<NamedAttribute, 2> kept;
+      for (StringAttr name : {blockName, recomputeName})
+        if (Attribute value = op->getDiscardableAttr(name))
+          kept.push_back({name, value});
+      op->setDiscardableAttrs(DictionaryAttr::getWithSorted(context, kept));
     }
     builder.setInsertionPointToEnd(body);
     builder.create<func::ReturnOp>(loc, outputs.getArrayRef());
@@ -158,17 +173,11 @@ void SchedulePipelinePass::runOnOperation() {
     module.emitError() << std::string(status.message());
     return signalPassFailure();
   }
-  std::vector<std::array<SmallVector<Operation *>, kNumParts>> parts(config->numStages);
-  for (Operation &op : step.getBody().front().without_terminator()) {
-    Place place = placeOf(&op);
-    if (place.stage < 0 || place.stage >= config->numStages) {
-      op.emitOpError() << "has no stage below " << config->numStages;
-      return signalPassFailure();
-    }
-    parts[place.stage][place.part].push_back(&op);
-  }
+  Parts parts;
+  if (failed(collectParts(step, config->numStages, parts)))
+    return signalPassFailure();
   for (int64_t stage = 0; stage < config->numStages; ++stage)
-    outline(step, stage, parts[stage], (*order)[stage]);
+    outline(step, stage, parts, (*order)[stage]);
   step.erase();
   eraseUncalled(module);
 }
