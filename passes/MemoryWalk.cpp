@@ -5,79 +5,94 @@
 using namespace mlir;
 using namespace moai;
 
+namespace {
+/// A value of the function at hand, by number.
+struct ValueFacts {
+  unsigned root = 0;       ///< whose storage it uses
+  int64_t size = 0;        ///< of its own storage
+  size_t lastUse = 0;      ///< of the storage: index of an op, or kEscapes
+};
+constexpr size_t kEscapes = SIZE_MAX;
+} // namespace
+
 FunctionMemory MemoryWalk::walk(func::FuncOp function, llvm::function_ref<bool(BlockArgument)> consumed) {
   FunctionMemory memory;
   Block &body = function.getBody().front();
   StorageAnalysis storage(bytes.getBinding());
-  DenseMap<Value, Value> callRoots; // results of calls that share storage with something else
-  auto rootOf = [&](Value value) {
-    Value root = storage.rootOf(value);
-    auto it = callRoots.find(root);
-    return it == callRoots.end() ? root : it->second;
+  DenseMap<Value, unsigned> numbers;
+  SmallVector<ValueFacts, 0> values;
+  auto add = [&](Value value, int64_t size) {
+    unsigned number = values.size();
+    numbers[value] = number;
+    values.push_back({number, size, 0});
+    return number;
   };
+  // Sizes of arguments that the caller keeps don't count.
+  SmallVector<bool> isConsumed;
+  for (BlockArgument argument : body.getArguments()) {
+    isConsumed.push_back(consumed(argument) && !argument.use_empty());
+    add(argument, isConsumed.back() ? bytes(argument) : 0);
+  }
 
   // First the last use of every storage, then the sweep.
-  DenseMap<Value, size_t> lastUse;
   SmallVector<const FunctionMemory *> callees;
   size_t index = 0;
   for (Operation &op : body) {
-    storage.visit(op);
+    for (Value operand : op.getOperands())
+      values[values[numbers.find(operand)->second].root].lastUse = index;
     const FunctionMemory *callee = nullptr;
     if (auto call = dyn_cast<func::CallOp>(op)) {
       callee = &of(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr()));
-      for (auto [i, result] : llvm::enumerate(op.getResults()))
+      for (auto [i, result] : llvm::enumerate(op.getResults())) {
+        unsigned number = add(result, callee->resultBytes[i]);
         if (callee->resultArgument[i] >= 0)
-          callRoots[result] = rootOf(op.getOperand(callee->resultArgument[i]));
+          values[number].root = values[numbers.find(op.getOperand(callee->resultArgument[i]))->second].root;
+        values[values[number].root].lastUse = index;
+      }
+    } else {
+      storage.visit(op);
+      for (Value result : op.getResults()) {
+        unsigned number = add(result, bytes(result));
+        if (Value root = storage.rootOf(result); root != result)
+          values[number].root = values[numbers.find(root)->second].root;
+        values[values[number].root].lastUse = index;
+      }
     }
     callees.push_back(callee);
-    for (Value operand : op.getOperands())
-      lastUse[rootOf(operand)] = index;
-    for (Value result : op.getResults())
-      if (rootOf(result) == result)
-        lastUse[result] = index;
     ++index;
   }
   auto terminator = body.getTerminator();
   for (Value result : terminator->getOperands())
-    lastUse[rootOf(result)] = SIZE_MAX;
+    values[values[numbers.find(result)->second].root].lastUse = kEscapes;
 
+  std::vector<int64_t> freedAt(index, 0);
   int64_t live = 0;
-  for (BlockArgument argument : body.getArguments())
-    if (consumed(argument) && lastUse.count(argument))
-      live += bytes(argument);
-  memory.peak = live;
-  SmallVector<SmallVector<std::pair<Value, int64_t>, 2>> freedAt(index);
-  auto schedule = [&](Value root, int64_t size) {
-    if (size_t at = lastUse.lookup(root); at != SIZE_MAX)
-      freedAt[at].push_back({root, size});
+  auto create = [&](const ValueFacts &value) {
+    live += value.size;
+    if (value.lastUse != kEscapes)
+      freedAt[value.lastUse] += value.size;
   };
-  for (BlockArgument argument : body.getArguments())
-    if (consumed(argument) && lastUse.count(argument))
-      schedule(argument, bytes(argument));
+  unsigned next = 0;
+  for (; next < body.getNumArguments(); ++next)
+    create(values[next]);
+  memory.peak = live;
   index = 0;
   for (Operation &op : body.without_terminator()) {
-    const FunctionMemory *callee = callees[index];
-    int64_t created = 0;
-    for (auto [i, result] : llvm::enumerate(op.getResults())) {
-      if (rootOf(result) != result)
-        continue;
-      int64_t size = callee ? callee->resultBytes[i] : bytes(result);
-      created += size;
-      schedule(result, size);
-    }
-    live += created;
-    memory.peak = std::max(memory.peak, callee ? live - created + std::max(callee->peak, created) : live);
-    for (auto [root, size] : freedAt[index])
-      live -= size;
-    ++index;
+    int64_t before = live;
+    for (unsigned i = 0, e = op.getNumResults(); i < e; ++i, ++next)
+      if (values[next].root == next)
+        create(values[next]);
+    memory.peak = std::max(memory.peak, callees[index] ? before + std::max(callees[index]->peak, live - before) : live);
+    live -= freedAt[index++];
   }
 
-  DenseSet<Value> counted;
+  SmallVector<bool> counted(values.size(), false);
   for (Value result : terminator->getOperands()) {
-    Value root = rootOf(result);
-    auto argument = dyn_cast<BlockArgument>(root);
-    memory.resultArgument.push_back(argument ? static_cast<int>(argument.getArgNumber()) : -1);
-    memory.resultBytes.push_back(argument || !counted.insert(root).second ? 0 : bytes(root));
+    unsigned root = values[numbers.find(result)->second].root;
+    bool isArgument = root < body.getNumArguments();
+    memory.resultArgument.push_back(isArgument ? static_cast<int>(root) : -1);
+    memory.resultBytes.push_back(isArgument || counted[root] ? 0 : values[root].size);
+    counted[root] = true;
   }
   return memory;
 }

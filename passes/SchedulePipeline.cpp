@@ -20,15 +20,16 @@ namespace {
 enum Part : unsigned { Load, Forward, Backward, Update, kNumParts };
 constexpr const char *kPartNames[kNumParts] = {"load", "forward", "backward", "update"};
 
-/// The ops of @step by stage and part, and the number of the part each is in.
+/// One part of a stage: its ops, and what other parts and the end of the step read of their results.
+struct PartContent {
+  SmallVector<Operation *> ops;
+  llvm::SetVector<Value> outputs;
+};
+
+/// All parts; number `stage * kNumParts + part`.
 struct Parts {
-  std::vector<std::array<SmallVector<Operation *>, kNumParts>> ops;
-  DenseMap<Operation *, int64_t> numbers;
-  static int64_t numberOf(int64_t stage, unsigned part) { return stage * kNumParts + part; }
-  bool isIn(Operation *op, int64_t number) const {
-    auto it = numbers.find(op);
-    return it != numbers.end() && it->second == number;
-  }
+  std::vector<PartContent> contents;
+  DenseMap<Operation *, size_t> numbers;
 };
 
 struct SchedulePipelinePass : public moai::impl::SchedulePipelineBase<SchedulePipelinePass> {
@@ -36,7 +37,8 @@ struct SchedulePipelinePass : public moai::impl::SchedulePipelineBase<SchedulePi
 
 private:
   LogicalResult collectParts(func::FuncOp step, int64_t numStages, Parts &parts);
-  void outline(func::FuncOp step, int64_t stage, const Parts &parts, const StageOrder &order);
+  func::FuncOp outlinePart(Location loc, StringRef name, size_t number, const Parts &parts, SmallVectorImpl<Value> &inputs);
+  void outlineStage(func::FuncOp step, int64_t stage, const Parts &parts, const StageOrder &order);
 };
 
 } // namespace
@@ -44,23 +46,65 @@ private:
 LogicalResult SchedulePipelinePass::collectParts(func::FuncOp step, int64_t numStages, Parts &parts) {
   OpLabels labels(&getContext());
   Attribute load = StringAttr::get(&getContext(), "load");
-  parts.ops.resize(numStages);
+  parts.contents.resize(numStages * kNumParts);
   for (Operation &op : step.getBody().front().without_terminator()) {
     int64_t stage = labels.stage(&op);
     if (stage < 0 || stage >= numStages)
       return op.emitOpError() << "has no stage below " << numStages;
     Attribute outside = labels.part(&op);
     unsigned part = outside ? (outside == load ? Load : Update) : labels.isBackward(&op) ? Backward : Forward;
-    parts.ops[stage][part].push_back(&op);
-    parts.numbers[&op] = Parts::numberOf(stage, part);
+    size_t number = stage * kNumParts + part;
+    parts.contents[number].ops.push_back(&op);
+    parts.numbers[&op] = number;
+  }
+  for (Operation &op : step.getBody().front()) {
+    auto own = parts.numbers.find(&op); // none at the end of the step
+    for (Value operand : op.getOperands())
+      if (Operation *producer = operand.getDefiningOp())
+        if (size_t number = parts.numbers.find(producer)->second; own == parts.numbers.end() || number != own->second)
+          parts.contents[number].outputs.insert(operand);
   }
   return success();
 }
 
-// Moves the stage's ops into one function per part, and calls these from the stage's own function.
-void SchedulePipelinePass::outline(func::FuncOp step, int64_t stage, const Parts &parts, const StageOrder &order) {
+// Moves a part's ops into a function of their own; `inputs` are the values of @step that it takes.
+func::FuncOp SchedulePipelinePass::outlinePart(Location loc, StringRef name, size_t number, const Parts &parts, SmallVectorImpl<Value> &inputs) {
   MLIRContext *context = &getContext();
-  OpBuilder builder(context);
+  StringAttr blockName = StringAttr::get(context, attrs::kBlock), recomputeName = StringAttr::get(context, attrs::kRecompute);
+  const PartContent &content = parts.contents[number];
+  auto function = func::FuncOp::create(loc, name, FunctionType::get(context, {}, {}));
+  function.setPrivate();
+  Block *body = function.addEntryBlock();
+  DenseMap<Value, Value> arguments;
+  for (Operation *op : content.ops) {
+    op->moveBefore(body, body->end());
+    for (OpOperand &operand : op->getOpOperands()) {
+      Operation *producer = operand.get().getDefiningOp();
+      if (producer && parts.numbers.find(producer)->second == number)
+        continue;
+      Value &argument = arguments[operand.get()];
+      if (!argument) {
+        argument = body->addArgument(operand.get().getType(), loc);
+        inputs.push_back(operand.get());
+      }
+      operand.set(argument);
+    }
+    // The place is told by the function now.
+    SmallVector<NamedAttribute, 2> kept;
+    for (StringAttr keptName : {blockName, recomputeName})
+      if (Attribute value = op->getDiscardableAttr(keptName))
+        kept.push_back({keptName, value});
+    op->setDiscardableAttrs(DictionaryAttr::getWithSorted(context, kept));
+  }
+  auto builder = OpBuilder::atBlockEnd(body);
+  builder.create<func::ReturnOp>(loc, content.outputs.getArrayRef());
+  function.setFunctionType(builder.getFunctionType(body->getArgumentTypes(), ValueRange(content.outputs.getArrayRef()).getTypes()));
+  return function;
+}
+
+// One function per part, and one that calls them as the stage's program.
+void SchedulePipelinePass::outlineStage(func::FuncOp step, int64_t stage, const Parts &parts, const StageOrder &order) {
+  OpBuilder builder(&getContext());
   Location loc = step.getLoc();
   std::string name = "stage" + std::to_string(stage);
   builder.setInsertionPointToEnd(getOperation().getBody());
@@ -78,50 +122,20 @@ void SchedulePipelinePass::outline(func::FuncOp step, int64_t stage, const Parts
     return seen;
   };
 
-  StringAttr blockName = StringAttr::get(context, attrs::kBlock), recomputeName = StringAttr::get(context, attrs::kRecompute);
   for (unsigned part = 0; part < kNumParts; ++part) {
-    ArrayRef<Operation *> ops = parts.ops[stage][part];
-    if (ops.empty())
+    size_t number = stage * kNumParts + part;
+    const PartContent &content = parts.contents[number];
+    if (content.ops.empty())
       continue;
-    int64_t number = Parts::numberOf(stage, part);
-    llvm::SetVector<Value> inputs, outputs;
-    for (Operation *op : ops) {
-      for (Value operand : op->getOperands())
-        if (Operation *producer = operand.getDefiningOp(); !producer || !parts.isIn(producer, number))
-          inputs.insert(operand);
-      for (Value result : op->getResults())
-        if (llvm::any_of(result.getUsers(), [&](Operation *user) { return !parts.isIn(user, number); }))
-          outputs.insert(result);
-    }
+    SmallVector<Value> inputs, operands;
+    func::FuncOp function = outlinePart(loc, name + "." + kPartNames[part], number, parts, inputs);
     builder.setInsertionPoint(stageFunction);
-    auto function = builder.create<func::FuncOp>(
-        loc, name + "." + kPartNames[part],
-        builder.getFunctionType(ValueRange(inputs.getArrayRef()).getTypes(), ValueRange(outputs.getArrayRef()).getTypes()));
-    function.setPrivate();
-    Block *body = function.addEntryBlock();
-    DenseMap<Value, Value> arguments;
-    for (auto [input, argument] : llvm::zip(inputs, body->getArguments()))
-      arguments[input] = argument;
-    for (Operation *op : ops) {
-      op->moveBefore(body, body->end());
-      for (OpOperand &operand : op->getOpOperands())
-        if (auto it = arguments.find(operand.get()); it != arguments.end())
-          operand.set(it->second);
-      // The place is told by the function now.
-      SmallVector<NamedAttribute, 2> kept;
-      for (StringAttr name : {blockName, recomputeName})
-        if (Attribute value = op->getDiscardableAttr(name))
-          kept.push_back({name, value});
-      op->setDiscardableAttrs(DictionaryAttr::getWithSorted(context, kept));
-    }
-    builder.setInsertionPointToEnd(body);
-    builder.create<func::ReturnOp>(loc, outputs.getArrayRef());
-    builder.setInsertionPointToEnd(stageBody);
-    SmallVector<Value> operands;
+    builder.insert(function);
     for (Value input : inputs)
       operands.push_back(stageValue(input));
+    builder.setInsertionPointToEnd(stageBody);
     auto call = builder.create<func::CallOp>(loc, function, operands);
-    for (auto [output, result] : llvm::zip(outputs, call.getResults()))
+    for (auto [output, result] : llvm::zip(content.outputs, call.getResults()))
       inStage[output] = result;
   }
 
@@ -177,7 +191,7 @@ void SchedulePipelinePass::runOnOperation() {
   if (failed(collectParts(step, config->numStages, parts)))
     return signalPassFailure();
   for (int64_t stage = 0; stage < config->numStages; ++stage)
-    outline(step, stage, parts, (*order)[stage]);
+    outlineStage(step, stage, parts, (*order)[stage]);
   step.erase();
   eraseUncalled(module);
 }
