@@ -10,6 +10,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/Path.h"
+#include "llvm/Support/Process.h"
 #include <chrono>
 
 using namespace moai;
@@ -168,6 +169,19 @@ static absl::Status writePlan(const Plan &plan, mlir::ModuleOp trainingGraph, co
   return writeFile(outputFolder + "/plan.json", toText(toJSON(plan, !noTimes)));
 }
 
+// Ends the process with all output written, or says that it can't be. Nothing is taken apart first, which would only cost
+// time.
+[[noreturn]] static void finish() {
+  int code = 0;
+  llvm::outs().flush();
+  if (llvm::outs().has_error()) {
+    code = fail(kInputError, absl::StrCat("standard output can't be written (", llvm::outs().error().message(), ")"));
+    llvm::outs().clear_error();
+  }
+  llvm::sys::Process::Exit(code, /*NoCleanup=*/true);
+}
+
+/// Returns only if something is wrong.
 static int run(Request &request, std::chrono::steady_clock::time_point start) {
   auto sinceStart = [&] { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count(); };
   if (!describe) {
@@ -195,7 +209,7 @@ static int run(Request &request, std::chrono::steady_clock::time_point start) {
       llvm::outs() << toText(llvm::json::Object{{"model", toJSON(imported->summary)}});
     else
       printDescription(imported->summary, llvm::outs());
-    return 0;
+    finish();
   }
 
   if (!dumpFolder.empty())
@@ -216,7 +230,7 @@ static int run(Request &request, std::chrono::steady_clock::time_point start) {
     if (!outputFolder.empty())
       llvm::outs() << "\nWrote " << outputFolder << "/plan.json and " << outputFolder << "/selected.mlir\n";
   }
-  return 0;
+  finish();
 }
 
 int main(int argc, char **argv) {
@@ -231,17 +245,10 @@ int main(int argc, char **argv) {
   }
   if (listThem) {
     llvm::outs() << listAccelerators();
-    return 0;
+    finish();
   }
   Request request;
   if (std::optional<std::string> wrong = readFlags(request))
     return failUsage(*wrong);
-  int code = run(request, start);
-  llvm::outs().flush();
-  if (llvm::outs().has_error()) {
-    std::string reason = llvm::outs().error().message();
-    llvm::outs().clear_error();
-    return fail(kInputError, absl::StrCat("standard output can't be written (", reason, ")"));
-  }
-  return code;
+  return run(request, start);
 }
