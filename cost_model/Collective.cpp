@@ -5,8 +5,7 @@
 
 using namespace moai;
 
-double moai::collectiveSeconds(CollectiveKind kind, double bytes, int64_t groupSize, const Accelerator &accelerator,
-                               int64_t stride) {
+double moai::collectiveSeconds(CollectiveKind kind, double bytes, int64_t groupSize, const Accelerator &accelerator, int64_t stride) {
   if (groupSize <= 1 || bytes <= 0)
     return 0;
   const int64_t perNode = accelerator.devicesPerNode;
@@ -32,9 +31,8 @@ double moai::collectiveSeconds(CollectiveKind kind, double bytes, int64_t groupS
   const double groupsPerNode = static_cast<double>(std::min(stride, perNode)) * (straddles ? 2 : 1);
   const double nicBandwidth = accelerator.interNode.bytesPerSecond / groupsPerNode;
   const double crossing = std::min(nodes, n - 1);
-  const double latency =
-      accelerator.collectiveOverheadSeconds + passes * (crossing * accelerator.interNode.latencySeconds +
-                                                        (n - 1 - crossing) * accelerator.intraNode.latencySeconds);
+  const double latency = accelerator.collectiveOverheadSeconds + passes * (crossing * accelerator.interNode.latencySeconds +
+                                                                           (n - 1 - crossing) * accelerator.intraNode.latencySeconds);
   if (kind == CollectiveKind::AllToAll) {
     const double members = n / nodes; // of the group in one node
     const double leaving = members * bytes * (n - members) / n;

@@ -46,7 +46,8 @@ double GraphCost::bodySeconds(func::FuncOp function) {
   double total = 0;
   for (Operation &op : function.getBody().front())
     if (storage.visit(op))
-      total += kernelSeconds({OpKernel::Memory, 0, 2.0 * static_cast<double>(tensorOf(op.getResult(0)).countBytes(binding)), false}, accelerator.device);
+      total += kernelSeconds({OpKernel::Memory, 0, 2.0 * static_cast<double>(tensorOf(op.getResult(0)).countBytes(binding)), false},
+                             accelerator.device);
     else
       total += seconds(&op);
   return total;

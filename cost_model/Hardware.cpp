@@ -52,8 +52,7 @@ static constexpr Field kFields[] = {
     {"inter_node_latency_us", FieldUse::NotNegative, 1, nullptr, nullptr},
     {"nic_efficiency", FieldUse::Positive, 1, nullptr, nullptr},
 };
-static constexpr const char *kOtherKeys[] = {"name",    "aliases", "intra_topology", "source",
-                                             "sources", "base",    "count",          "intra_node_mesh"};
+static constexpr const char *kOtherKeys[] = {"name", "aliases", "intra_topology", "source", "sources", "base", "count", "intra_node_mesh"};
 
 static absl::string_view view(llvm::StringRef text) { return {text.data(), text.size()}; }
 
@@ -179,8 +178,10 @@ static absl::StatusOr<Accelerator> readFile(llvm::StringRef path) {
     if (!found) {
       NearestName nearest(baseName);
       offerDevices(nearest);
-      return absl::InvalidArgumentError(absl::StrCat(where, ": 'base' is '", view(baseName), "', which is no device of the database; "
-                                                     "did you mean '", view(nearest.get()), "'?"));
+      return absl::InvalidArgumentError(absl::StrCat(where, ": 'base' is '", view(baseName),
+                                                     "', which is no device of the database; "
+                                                     "did you mean '",
+                                                     view(nearest.get()), "'?"));
     }
     device = *found;
   }

@@ -63,8 +63,8 @@ static Playback play(const PipelineOrder &order, llvm::ArrayRef<double> forward,
 
 PipelineTime moai::simulatePipeline(const PipelineOrder &order, llvm::ArrayRef<double> forwardSeconds,
                                     llvm::ArrayRef<double> backwardSeconds, llvm::ArrayRef<double> transferSeconds) {
-  assert(forwardSeconds.size() == order.size() && backwardSeconds.size() == order.size() &&
-         transferSeconds.size() + 1 >= order.size() && "one duration per stage and one transfer per gap");
+  assert(forwardSeconds.size() == order.size() && backwardSeconds.size() == order.size() && transferSeconds.size() + 1 >= order.size() &&
+         "one duration per stage and one transfer per gap");
   const size_t stages = order.size();
   Playback real = play(order, forwardSeconds, backwardSeconds, transferSeconds);
   // A second run with free transfers tells their share from the bubble's.

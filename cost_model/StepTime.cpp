@@ -24,15 +24,16 @@ CostBreakdown moai::stepCost(llvm::ArrayRef<StageProgram> stages, const Parallel
     forward.push_back(stage.forwardSeconds);
     backward.push_back(stage.backwardSeconds);
     if (index + 1 < stages.size())
-      transfer.push_back(sendSeconds(static_cast<double>(stage.sendBytes), crossesNode(static_cast<int64_t>(index), devicesPerStage, accelerator), accelerator));
+      transfer.push_back(sendSeconds(static_cast<double>(stage.sendBytes),
+                                     crossesNode(static_cast<int64_t>(index), devicesPerStage, accelerator), accelerator));
     double gather = 0, reduce = 0;
     for (const StageCollective &collective : stage.collectives) {
       CollectiveKind kind = collective.kind == "all_gather"       ? CollectiveKind::AllGather
                             : collective.kind == "reduce_scatter" ? CollectiveKind::ReduceScatter
                                                                   : CollectiveKind::AllReduce;
       double perBucket = static_cast<double>(collective.bytes) / static_cast<double>(std::max<int64_t>(1, collective.count));
-      double seconds = static_cast<double>(collective.count) *
-                       collectiveSeconds(kind, perBucket, collective.groupSize, accelerator, collective.axis == "tied" ? devicesPerStage : 1);
+      double seconds = static_cast<double>(collective.count) * collectiveSeconds(kind, perBucket, collective.groupSize, accelerator,
+                                                                                 collective.axis == "tied" ? devicesPerStage : 1);
       (collective.kind == "all_gather" ? gather : reduce) += seconds;
     }
     cost.parameterGather = std::max(cost.parameterGather, gather);

@@ -1,8 +1,8 @@
 //===- BuildBackward.cpp - Reverse mode from each op's gradient rule -------===//
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "moai/IR/Gradient.h"
 #include "moai/IR/Moai.h"
 #include "moai/Passes/Passes.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/MapVector.h"
 
 namespace moai {
@@ -64,9 +64,9 @@ private:
 /// A block's function with its backward, and how a call site wires them.
 struct Differentiated {
   func::FuncOp forward, backward;
-  SmallVector<unsigned> outputs;       ///< results whose gradients the backward takes
+  SmallVector<unsigned> outputs;                ///< results whose gradients the backward takes
   SmallVector<std::pair<bool, unsigned>> saved; ///< per further argument: (is a forward argument, index of argument or result)
-  SmallVector<unsigned> inputs;        ///< arguments whose gradients it returns
+  SmallVector<unsigned> inputs;                 ///< arguments whose gradients it returns
 };
 
 struct BuildBackwardPass : public moai::impl::BuildBackwardBase<BuildBackwardPass> {

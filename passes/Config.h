@@ -2,8 +2,8 @@
 #ifndef MOAI_PASSES_CONFIG_H
 #define MOAI_PASSES_CONFIG_H
 
-#include "moai/Plan/ParallelConfig.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "moai/Plan/ParallelConfig.h"
 
 namespace moai {
 

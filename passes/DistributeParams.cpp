@@ -1,8 +1,8 @@
 //===- DistributeParams.cpp - Sharded parameters and optimizer states ------===//
 #include "Config.h"
 #include "OpLabels.h"
-#include "moai/Passes/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "moai/Passes/Passes.h"
 #include "llvm/ADT/MapVector.h"
 
 namespace moai {
@@ -155,7 +155,8 @@ SmallVector<Value> DistributeParamsPass::accumulate(const Bucket &bucket) {
 void DistributeParamsPass::sumTied(const Bucket &bucket, SmallVectorImpl<Value> &gradients) {
   for (auto [parameter, gradient] : llvm::zip(bucket.parameters, gradients))
     if (auto sum = gradientOf[parameter].getDefiningOp<AllReduceOp>(); sum && sum.getAxis() == "tied") {
-      auto reduce = builder->create<AllReduceOp>(step.getLoc(), gradient.getType(), gradient, "tied", static_cast<int64_t>(sum.getInputs().size()));
+      auto reduce =
+          builder->create<AllReduceOp>(step.getLoc(), gradient.getType(), gradient, "tied", static_cast<int64_t>(sum.getInputs().size()));
       labels->place(reduce, bucket.stage, update);
       gradient = reduce.getOutputs()[0];
     }
@@ -195,7 +196,8 @@ void DistributeParamsPass::distribute(const Bucket &bucket) {
   sumTied(bucket, gradients);
   Operation *reduce = nullptr;
   if (isSharded())
-    reduce = builder->create<ReduceScatterOp>(loc, shardOf(tensors, tensorOf(gradients[0]).getElementType()), gradients, "data", config.dataParallel);
+    reduce = builder->create<ReduceScatterOp>(loc, shardOf(tensors, tensorOf(gradients[0]).getElementType()), gradients, "data",
+                                              config.dataParallel);
   else if (config.dataParallel > 1)
     reduce = builder->create<AllReduceOp>(loc, ValueRange(gradients).getTypes(), gradients, "data", config.dataParallel);
   if (reduce) {

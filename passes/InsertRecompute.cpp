@@ -1,9 +1,9 @@
 //===- InsertRecompute.cpp - Forward work done again in the backward -------===//
 #include "Config.h"
-#include "moai/IR/Moai.h"
-#include "moai/Passes/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
+#include "moai/IR/Moai.h"
+#include "moai/Passes/Passes.h"
 #include "llvm/ADT/MapVector.h"
 
 namespace moai {
@@ -165,8 +165,7 @@ void InsertRecomputePass::recomputeSelectively(ArrayRef<CallPair> pairs) {
       }
       returned->setOperands(results);
       variant.forward.setFunctionType(builder.getFunctionType(source.getArgumentTypes(), ValueRange(results).getTypes()));
-      variant.backward.setFunctionType(
-          builder.getFunctionType(body.getArgumentTypes(), variant.backward.getFunctionType().getResults()));
+      variant.backward.setFunctionType(builder.getFunctionType(body.getArgumentTypes(), variant.backward.getFunctionType().getResults()));
     }
     builder.setInsertionPoint(forwardCall);
     auto forward = builder.create<func::CallOp>(forwardCall.getLoc(), variant.forward, forwardCall.getOperands());

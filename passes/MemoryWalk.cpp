@@ -8,9 +8,9 @@ using namespace moai;
 namespace {
 /// A value of the function at hand, by number.
 struct ValueFacts {
-  unsigned root = 0;       ///< whose storage it uses
-  int64_t size = 0;        ///< of its own storage
-  size_t lastUse = 0;      ///< of the storage: index of an op, or kEscapes
+  unsigned root = 0;  ///< whose storage it uses
+  int64_t size = 0;   ///< of its own storage
+  size_t lastUse = 0; ///< of the storage: index of an op, or kEscapes
 };
 constexpr size_t kEscapes = SIZE_MAX;
 } // namespace
@@ -106,4 +106,6 @@ const FunctionMemory &MemoryWalk::of(func::FuncOp function) {
   return known[function.getName()] = std::move(memory);
 }
 
-FunctionMemory MemoryWalk::ofConsuming(func::FuncOp function, llvm::function_ref<bool(BlockArgument)> consumed) { return walk(function, consumed); }
+FunctionMemory MemoryWalk::ofConsuming(func::FuncOp function, llvm::function_ref<bool(BlockArgument)> consumed) {
+  return walk(function, consumed);
+}

@@ -1,9 +1,9 @@
 //===- NormalizeGraph.cpp - Dead ops, identity views, repeated generators --===//
-#include "moai/IR/Moai.h"
-#include "moai/Passes/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/OperationSupport.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "moai/IR/Moai.h"
+#include "moai/Passes/Passes.h"
 
 namespace moai {
 #define GEN_PASS_DEF_NORMALIZEGRAPH

@@ -32,7 +32,9 @@ struct Score {
   int64_t slowest = 0; ///< picoseconds
   int64_t largest = 0; ///< bytes
   int64_t traffic = 0; ///< bytes
-  bool operator<(const Score &o) const { return std::tie(excess, slowest, largest, traffic) < std::tie(o.excess, o.slowest, o.largest, o.traffic); }
+  bool operator<(const Score &o) const {
+    return std::tie(excess, slowest, largest, traffic) < std::tie(o.excess, o.slowest, o.largest, o.traffic);
+  }
 };
 
 struct PartitionStagesPass : public moai::impl::PartitionStagesBase<PartitionStagesPass> {
@@ -244,7 +246,8 @@ void PartitionStagesPass::insertTransfers(func::FuncOp step, int64_t stages) {
   OpBuilder builder(&getContext());
   Location loc = step.getLoc();
   DenseMap<Operation *, int64_t> stageOf; // of ops inside the micro-batches
-  std::vector<SmallVector<Operation *>> ops[2] = {std::vector<SmallVector<Operation *>>(stages), std::vector<SmallVector<Operation *>>(stages)};
+  std::vector<SmallVector<Operation *>> ops[2] = {std::vector<SmallVector<Operation *>>(stages),
+                                                  std::vector<SmallVector<Operation *>>(stages)};
   for (Operation &op : step.getBody().front().without_terminator())
     if (int64_t stage = labels->stage(&op); stage >= 0 && !labels->part(&op)) {
       stageOf[&op] = stage;

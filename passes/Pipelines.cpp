@@ -22,12 +22,13 @@ void moai::buildCandidatePipeline(OpPassManager &manager, CandidateAnalyses &ana
 
 void moai::registerMoaiPipelines() {
   PassPipelineRegistration<>("moai-training-pipeline", "Imported module to training graph", buildTrainingPipeline);
-  PassPipelineRegistration<>("moai-candidate-pipeline", "Training graph with moai.config to one program per stage", [](OpPassManager &manager) {
-    manager.addPass(createSplitMicroBatches());
-    manager.addPass(createInsertRecompute());
-    manager.addPass(createPartitionStages());
-    manager.addPass(createDistributeParams());
-    manager.addPass(createSchedulePipeline());
-    manager.addPass(createPlanMemory());
-  });
+  PassPipelineRegistration<>("moai-candidate-pipeline", "Training graph with moai.config to one program per stage",
+                             [](OpPassManager &manager) {
+                               manager.addPass(createSplitMicroBatches());
+                               manager.addPass(createInsertRecompute());
+                               manager.addPass(createPartitionStages());
+                               manager.addPass(createDistributeParams());
+                               manager.addPass(createSchedulePipeline());
+                               manager.addPass(createPlanMemory());
+                             });
 }

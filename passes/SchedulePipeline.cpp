@@ -1,9 +1,9 @@
 //===- SchedulePipeline.cpp - One program per stage, and its order ---------===//
 #include "Config.h"
 #include "OpLabels.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "moai/Passes/Passes.h"
 #include "moai/Schedule/PipelineSchedule.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 
@@ -68,7 +68,8 @@ LogicalResult SchedulePipelinePass::collectParts(func::FuncOp step, int64_t numS
 }
 
 // Moves a part's ops into a function of their own; `inputs` are the values of @step that it takes.
-func::FuncOp SchedulePipelinePass::outlinePart(Location loc, StringRef name, size_t number, const Parts &parts, SmallVectorImpl<Value> &inputs) {
+func::FuncOp SchedulePipelinePass::outlinePart(Location loc, StringRef name, size_t number, const Parts &parts,
+                                               SmallVectorImpl<Value> &inputs) {
   MLIRContext *context = &getContext();
   StringAttr blockName = StringAttr::get(context, attrs::kBlock), recomputeName = StringAttr::get(context, attrs::kRecompute);
   const PartContent &content = parts.contents[number];

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
-MODEL = TESTS / "Inputs/tiny-llama.pt2"
+MODEL = TESTS / "Inputs/graphs/tiny-llama.pt2"
 EXPECTED = """\
 devices 32, global batch 256
 candidates 16

@@ -44,8 +44,9 @@ static void printCandidates(const Plan &plan, llvm::raw_ostream &os) {
   for (size_t row = 0; row < order.size() && row < kShownCandidates; ++row) {
     const Candidate &candidate = plan.candidates[order[row]];
     const ParallelConfig &config = candidate.config;
-    os << absl::StrFormat(" %s %6d  %13d  %12d  %9s  %8s  ", order[row] == plan.selected ? ">" : " ", config.numStages, config.numMicroBatches,
-                          config.batchPerDevice, toString(config.recomputation).str(), config.lowPrecisionParams ? "yes" : "no");
+    os << absl::StrFormat(" %s %6d  %13d  %12d  %9s  %8s  ", order[row] == plan.selected ? ">" : " ", config.numStages,
+                          config.numMicroBatches, config.batchPerDevice, toString(config.recomputation).str(),
+                          config.lowPrecisionParams ? "yes" : "no");
     os << (candidate.rejected ? "       -" : absl::StrFormat("%7.3fs", candidate.stepSeconds));
     if (!candidate.stages.empty())
       os << absl::StrFormat("  %7.1f GiB", toGiB(peakOf(candidate)));
@@ -76,16 +77,21 @@ void moai::printReport(const Plan &plan, llvm::raw_ostream &os) {
     const char *name;
     double seconds;
   };
-  for (const Share &share : {Share{"forward", best.cost.forward}, {"backward", best.cost.backward}, {"recompute", best.cost.recompute},
-                             {"bubble", best.cost.bubble}, {"transfer", best.cost.transfer}, {"gather", best.cost.parameterGather},
-                             {"reduce", best.cost.gradientReduce}, {"optimizer", best.cost.optimizer}})
+  for (const Share &share : {Share{"forward", best.cost.forward},
+                             {"backward", best.cost.backward},
+                             {"recompute", best.cost.recompute},
+                             {"bubble", best.cost.bubble},
+                             {"transfer", best.cost.transfer},
+                             {"gather", best.cost.parameterGather},
+                             {"reduce", best.cost.gradientReduce},
+                             {"optimizer", best.cost.optimizer}})
     if (share.seconds / best.stepSeconds >= 0.001)
       os << absl::StrFormat("  %s %.1f %%", share.name, 100 * share.seconds / best.stepSeconds);
   os << "\n\n   stage  parameters  gradients  optimizer  activations  transient     total (GiB per device)\n";
   for (auto [index, stage] : llvm::enumerate(best.stages)) {
     const StageMemory &m = stage.memory;
-    os << absl::StrFormat("   %5d  %10.1f  %9.1f  %9.1f  %11.1f  %9.1f  %8.1f\n", index, toGiB(m.parameters), toGiB(m.gradients), toGiB(m.optimizerStates),
-                          toGiB(m.activations), toGiB(m.transient), toGiB(m.total()));
+    os << absl::StrFormat("   %5d  %10.1f  %9.1f  %9.1f  %11.1f  %9.1f  %8.1f\n", index, toGiB(m.parameters), toGiB(m.gradients),
+                          toGiB(m.optimizerStates), toGiB(m.activations), toGiB(m.transient), toGiB(m.total()));
   }
 }
 
@@ -94,12 +100,14 @@ void moai::printDescription(const ModelSummary &model, llvm::raw_ostream &os) {
   for (const std::string &input : model.inputs)
     os << "  input       " << input << "\n";
   os << "  parameters  " << groupDigits(model.parameters) << absl::StrFormat(" (%.2f GiB)\n", toGiB(model.parameterBytes));
-  os << "  forward     " << groupDigits(static_cast<int64_t>(model.forwardFlops)) << " FLOPs at batch " << model.binding.values[kBatchSymbol];
+  os << "  forward     " << groupDigits(static_cast<int64_t>(model.forwardFlops)) << " FLOPs at batch "
+     << model.binding.values[kBatchSymbol];
   if (model.hasSequence)
     os << ", sequence " << model.binding.values[kSequenceSymbol];
   os << "\n  ops         " << model.ops << "\n";
   for (const ModelBlock &block : model.blocks)
-    os << "  block       " << block.name << " x " << block.repeats << ": " << block.ops << " ops, " << groupDigits(block.parameters) << " parameters\n";
+    os << "  block       " << block.name << " x " << block.repeats << ": " << block.ops << " ops, " << groupDigits(block.parameters)
+       << " parameters\n";
   for (const ModelAttention &kind : model.attention) {
     os << "  attention   " << kind.count << " x " << kind.kind;
     if (kind.window)

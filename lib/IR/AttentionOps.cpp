@@ -66,9 +66,9 @@ void AttentionOp::buildGradient(GradientBuilder &gradients) {
   for (Value value : wanted)
     types.push_back(value.getType());
   auto backward = gradients.create<AttentionBackwardOp>(
-      types, gradients.getGradient(getResult()), gradients.getSaved(getQuery()), gradients.getSaved(getKey()), gradients.getSaved(getValue()),
-      gradients.getSaved(getResult()), gradients.getSaved(getLogsumexp()), bias ? gradients.getSaved(bias) : Value(), getMask(), getWindow(),
-      getScale(), getDropout());
+      types, gradients.getGradient(getResult()), gradients.getSaved(getQuery()), gradients.getSaved(getKey()),
+      gradients.getSaved(getValue()), gradients.getSaved(getResult()), gradients.getSaved(getLogsumexp()),
+      bias ? gradients.getSaved(bias) : Value(), getMask(), getWindow(), getScale(), getDropout());
   for (auto [value, gradient] : llvm::zip(wanted, backward.getGradients()))
     if (gradients.needsGradient(value))
       gradients.accumulate(value, gradient);
@@ -79,9 +79,9 @@ LogicalResult AttentionBackwardOp::verify() {
     return failure();
   if (getGradients().size() < 3)
     return emitOpError("must return the gradients of query, key and value");
-  for (auto [what, gradient, of] :
-       {std::tuple("gradient of the query", getGradients()[0], getQuery()), {"gradient of the key", getGradients()[1], getKey()},
-        {"gradient of the value", getGradients()[2], getValue()}})
+  for (auto [what, gradient, of] : {std::tuple("gradient of the query", getGradients()[0], getQuery()),
+                                    {"gradient of the key", getGradients()[1], getKey()},
+                                    {"gradient of the value", getGradients()[2], getValue()}})
     if (failed(expectSameShape(*this, what, tensorOf(gradient), tensorOf(of))))
       return failure();
   return success();

@@ -18,14 +18,37 @@ struct UnaryRule {
 // nothing is saved it is `f_backward(gradient)`.
 static const llvm::StringMap<UnaryRule> &unaryRules() {
   static const llvm::StringMap<UnaryRule> rules = {
-      {"neg", {Saves::Nothing}},      {"abs", {Saves::Input}},         {"pow", {Saves::Input}},       {"sqrt", {Saves::Output}},
-      {"rsqrt", {Saves::Output}},     {"exp", {Saves::Output}},        {"expm1", {Saves::Output}},    {"log", {Saves::Input}},
-      {"log1p", {Saves::Input}},      {"sin", {Saves::Input}},         {"cos", {Saves::Input}},       {"tanh", {Saves::Output}},
-      {"sigmoid", {Saves::Output}},   {"silu", {Saves::Input}},        {"gelu", {Saves::Input}},      {"gelu_tanh", {Saves::Input}},
-      {"relu", {Saves::Output}},      {"relu6", {Saves::Input}},       {"leaky_relu", {Saves::Input}}, {"elu", {Saves::Input}},
-      {"hardtanh", {Saves::Input}},   {"hardswish", {Saves::Input}},   {"hardsigmoid", {Saves::Input}}, {"mish", {Saves::Input}},
-      {"softplus", {Saves::Input}},   {"erf", {Saves::Input}},         {"reciprocal", {Saves::Output}}, {"clamp", {Saves::Input}},
-      {"log_sigmoid", {Saves::Input}}, {"view_as_complex", {Saves::Nothing}}, {"view_as_real", {Saves::Nothing}},
+      {"neg", {Saves::Nothing}},
+      {"abs", {Saves::Input}},
+      {"pow", {Saves::Input}},
+      {"sqrt", {Saves::Output}},
+      {"rsqrt", {Saves::Output}},
+      {"exp", {Saves::Output}},
+      {"expm1", {Saves::Output}},
+      {"log", {Saves::Input}},
+      {"log1p", {Saves::Input}},
+      {"sin", {Saves::Input}},
+      {"cos", {Saves::Input}},
+      {"tanh", {Saves::Output}},
+      {"sigmoid", {Saves::Output}},
+      {"silu", {Saves::Input}},
+      {"gelu", {Saves::Input}},
+      {"gelu_tanh", {Saves::Input}},
+      {"relu", {Saves::Output}},
+      {"relu6", {Saves::Input}},
+      {"leaky_relu", {Saves::Input}},
+      {"elu", {Saves::Input}},
+      {"hardtanh", {Saves::Input}},
+      {"hardswish", {Saves::Input}},
+      {"hardsigmoid", {Saves::Input}},
+      {"mish", {Saves::Input}},
+      {"softplus", {Saves::Input}},
+      {"erf", {Saves::Input}},
+      {"reciprocal", {Saves::Output}},
+      {"clamp", {Saves::Input}},
+      {"log_sigmoid", {Saves::Input}},
+      {"view_as_complex", {Saves::Nothing}},
+      {"view_as_real", {Saves::Nothing}},
       {"polar", {Saves::Input}},
   };
   return rules;
@@ -176,6 +199,7 @@ LogicalResult DropoutOp::verify() {
 
 void DropoutOp::buildGradient(GradientBuilder &gradients) {
   if (gradients.needsGradient(getInput()))
-    gradients.accumulate(getInput(), gradients.elementwise("dropout_backward", {gradients.getGradient(getResult()), gradients.getSaved(getMask())},
-                                                           tensorOf(getInput()), {getP().convertToDouble()}));
+    gradients.accumulate(getInput(),
+                         gradients.elementwise("dropout_backward", {gradients.getGradient(getResult()), gradients.getSaved(getMask())},
+                                               tensorOf(getInput()), {getP().convertToDouble()}));
 }

@@ -82,8 +82,8 @@ void GatherOp::buildGradient(GradientBuilder &gradients) {
   for (Value index : getIndices())
     inputs.push_back(gradients.getSaved(index));
   inputs.push_back(gradients.getGradient(getResult()));
-  gradients.accumulate(getInput(), gradients.create<ScatterOp>(getInput().getType(), zero, inputs, getKind(), getDims(), /*accumulate=*/true,
-                                                               ArrayRef<double>{}));
+  gradients.accumulate(getInput(), gradients.create<ScatterOp>(getInput().getType(), zero, inputs, getKind(), getDims(),
+                                                               /*accumulate=*/true, ArrayRef<double>{}));
 }
 
 LogicalResult ScatterOp::verify() {
@@ -107,7 +107,8 @@ void ScatterOp::buildGradient(GradientBuilder &gradients) {
     gradients.accumulate(getInto(), kept);
   }
   if (getScalars().empty() && gradients.needsGradient(getInputs().back()))
-    gradients.accumulate(getInputs().back(), gradients.create<GatherOp>(getInputs().back().getType(), gradient, indices, getKind(), getDims()));
+    gradients.accumulate(getInputs().back(),
+                         gradients.create<GatherOp>(getInputs().back().getType(), gradient, indices, getKind(), getDims()));
 }
 
 LogicalResult SortOp::verify() {
@@ -125,9 +126,10 @@ void SortOp::buildGradient(GradientBuilder &gradients) {
   if (!gradients.needsGradient(getInput()))
     return;
   Value zero = gradients.create<GenerateOp>(getInput().getType(), "full", ArrayRef<double>{0.0});
-  gradients.accumulate(getInput(), gradients.create<ScatterOp>(getInput().getType(), zero,
-                                                               ValueRange{gradients.getSaved(getIndices()), gradients.getGradient(getValues())},
-                                                               "gather", ArrayRef<int64_t>{static_cast<int64_t>(getDim())}, true, ArrayRef<double>{}));
+  gradients.accumulate(getInput(),
+                       gradients.create<ScatterOp>(getInput().getType(), zero,
+                                                   ValueRange{gradients.getSaved(getIndices()), gradients.getGradient(getValues())},
+                                                   "gather", ArrayRef<int64_t>{static_cast<int64_t>(getDim())}, true, ArrayRef<double>{}));
 }
 
 LogicalResult HistogramOp::verify() { return expectRank(*this, "result", tensorOf(getResult()), 1); }

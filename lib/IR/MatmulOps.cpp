@@ -26,8 +26,8 @@ LogicalResult ContractOp::verify() {
   auto bind = [&](StringRef what, StringRef names, Value value) -> LogicalResult {
     SymTensorType type = tensorOf(value);
     if (names.size() != type.getRank())
-      return emitOpError() << what << " has rank " << type.getRank() << ", but equation '" << getEquation() << "' gives it "
-                           << names.size() << " letters";
+      return emitOpError() << what << " has rank " << type.getRank() << ", but equation '" << getEquation() << "' gives it " << names.size()
+                           << " letters";
     auto shape = type.getShape();
     for (auto [index, name] : llvm::enumerate(names)) {
       auto [it, isNew] = factors.try_emplace(name, shape[index]);
@@ -189,9 +189,9 @@ LogicalResult DispatchOp::verify() {
 
 void DispatchOp::buildGradient(GradientBuilder &gradients) {
   if (gradients.needsGradient(getInput()))
-    gradients.accumulate(getInput(), gradients.create<CombineOp>(tensorOf(getInput()), gradients.getGradient(getResult()),
-                                                                 gradients.getSaved(getOrder()), gradients.getSaved(getInverse()),
-                                                                 getChoices()));
+    gradients.accumulate(getInput(),
+                         gradients.create<CombineOp>(tensorOf(getInput()), gradients.getGradient(getResult()),
+                                                     gradients.getSaved(getOrder()), gradients.getSaved(getInverse()), getChoices()));
 }
 
 FactorMapping DispatchOp::getFactors() {
@@ -210,9 +210,9 @@ LogicalResult CombineOp::verify() {
 
 void CombineOp::buildGradient(GradientBuilder &gradients) {
   if (gradients.needsGradient(getInput()))
-    gradients.accumulate(getInput(), gradients.create<DispatchOp>(tensorOf(getInput()), gradients.getGradient(getResult()),
-                                                                  gradients.getSaved(getOrder()), gradients.getSaved(getInverse()),
-                                                                  getChoices()));
+    gradients.accumulate(getInput(),
+                         gradients.create<DispatchOp>(tensorOf(getInput()), gradients.getGradient(getResult()),
+                                                      gradients.getSaved(getOrder()), gradients.getSaved(getInverse()), getChoices()));
 }
 
 FactorMapping CombineOp::getFactors() {
@@ -257,7 +257,8 @@ void ExpertMatmulOp::buildGradient(GradientBuilder &gradients) {
 
 LogicalResult ExpertOuterOp::verify() {
   SymTensorType lhs = tensorOf(getLhs()), rhs = tensorOf(getRhs()), result = tensorOf(getResult());
-  if (failed(expectRank(*this, "lhs", lhs, 2)) || failed(expectRank(*this, "rhs", rhs, 2)) || failed(expectRank(*this, "result", result, 3)))
+  if (failed(expectRank(*this, "lhs", lhs, 2)) || failed(expectRank(*this, "rhs", rhs, 2)) ||
+      failed(expectRank(*this, "result", result, 3)))
     return failure();
   if (failed(expectDim(*this, "rhs", rhs, 0, lhs.getShape()[0])) || failed(expectDim(*this, "result", result, 1, lhs.getShape()[1])))
     return failure();

@@ -1,9 +1,9 @@
 //===- MoaiDialect.cpp - Registration, types and attributes ----------------===//
-#include "moai/IR/Moai.h"
-#include "moai/IR/Gradient.h"
-#include "moai/Plan/ParallelConfig.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "mlir/Interfaces/FunctionInterfaces.h"
+#include "moai/IR/Gradient.h"
+#include "moai/IR/Moai.h"
+#include "moai/Plan/ParallelConfig.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;

@@ -44,7 +44,8 @@ void ReduceOp::buildGradient(GradientBuilder &gradients) {
     Value output = gradients.getSaved(getResult());
     if (tensorOf(output).getRank() != input.getRank())
       output = gradients.create<ReshapeOp>(SymTensorType::get(getContext(), kept, tensorOf(output).getElementType()), output);
-    gradients.accumulate(getInput(), gradients.elementwise((getKind() + "_backward").str(), {gradient, output, gradients.getSaved(getInput())}, input));
+    gradients.accumulate(getInput(),
+                         gradients.elementwise((getKind() + "_backward").str(), {gradient, output, gradients.getSaved(getInput())}, input));
   }
 }
 
@@ -116,9 +117,7 @@ void SoftmaxOp::buildGradient(GradientBuilder &gradients) {
   gradients.accumulate(getInput(), gradients.reduceTo(result, tensorOf(getInput())));
 }
 
-LogicalResult SoftmaxBackwardOp::verify() {
-  return expectSameShape(*this, "result", tensorOf(getResult()), tensorOf(getOutput()));
-}
+LogicalResult SoftmaxBackwardOp::verify() { return expectSameShape(*this, "result", tensorOf(getResult()), tensorOf(getOutput())); }
 
 LogicalResult CrossEntropyOp::verify() {
   SymTensorType logits = tensorOf(getLogits()), target = tensorOf(getTarget());
@@ -134,9 +133,10 @@ LogicalResult CrossEntropyOp::verify() {
 
 void CrossEntropyOp::buildGradient(GradientBuilder &gradients) {
   if (gradients.needsGradient(getLogits()))
-    gradients.accumulate(getLogits(), gradients.create<CrossEntropyBackwardOp>(
-                                          tensorOf(getLogits()), gradients.getGradient(getLoss()), gradients.getSaved(getLogProbabilities()),
-                                          gradients.getSaved(getTarget()), getReduction(), getIgnoreIndex(), getLabelSmoothing()));
+    gradients.accumulate(getLogits(), gradients.create<CrossEntropyBackwardOp>(tensorOf(getLogits()), gradients.getGradient(getLoss()),
+                                                                               gradients.getSaved(getLogProbabilities()),
+                                                                               gradients.getSaved(getTarget()), getReduction(),
+                                                                               getIgnoreIndex(), getLabelSmoothing()));
 }
 
 LogicalResult CrossEntropyBackwardOp::verify() {

@@ -171,14 +171,16 @@ Strides SliceOp::getAliasStrides(ArrayRef<int64_t>, ArrayRef<int64_t> strides, c
 
 void SliceOp::buildGradient(GradientBuilder &gradients) {
   if (gradients.needsGradient(getInput()))
-    gradients.accumulate(getInput(), gradients.create<PadOp>(getInput().getType(), gradients.getGradient(getResult()), getDim(), getStart(), getStep()));
+    gradients.accumulate(
+        getInput(), gradients.create<PadOp>(getInput().getType(), gradients.getGradient(getResult()), getDim(), getStart(), getStep()));
 }
 
 LogicalResult PadOp::verify() { return verifySlice(*this, tensorOf(getResult()), tensorOf(getInput()), getDim(), getStart(), getStep()); }
 
 void PadOp::buildGradient(GradientBuilder &gradients) {
   if (gradients.needsGradient(getInput()))
-    gradients.accumulate(getInput(), gradients.create<SliceOp>(getInput().getType(), gradients.getGradient(getResult()), getDim(), getStart(), getStep()));
+    gradients.accumulate(
+        getInput(), gradients.create<SliceOp>(getInput().getType(), gradients.getGradient(getResult()), getDim(), getStart(), getStep()));
 }
 
 LogicalResult InsertSliceOp::verify() {

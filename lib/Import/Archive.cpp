@@ -67,8 +67,8 @@ absl::StatusOr<simdjson::padded_string> moai::readModelJson(llvm::StringRef path
   while (filled < info.size) {
     zip_int64_t got = zip_fread(file.get(), text.data() + filled, info.size - filled);
     if (got <= 0)
-      return invalid(path, absl::StrCat("models/model.json ends after ", filled, " of ", info.size, " bytes (", zip_file_strerror(file.get()),
-                                        "); the archive is truncated or damaged"));
+      return invalid(path, absl::StrCat("models/model.json ends after ", filled, " of ", info.size, " bytes (",
+                                        zip_file_strerror(file.get()), "); the archive is truncated or damaged"));
     filled += got;
   }
   return text;

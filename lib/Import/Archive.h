@@ -3,8 +3,8 @@
 #define MOAI_LIB_IMPORT_ARCHIVE_H
 
 #include "absl/status/statusor.h"
-#include "llvm/ADT/StringRef.h"
 #include "simdjson.h"
+#include "llvm/ADT/StringRef.h"
 
 namespace moai {
 

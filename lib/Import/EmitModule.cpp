@@ -1,8 +1,8 @@
 //===- EmitModule.cpp - From the plain graph to IR -------------------------===//
 #include "EmitModule.h"
 #include "ImportError.h"
-#include "moai/IR/Moai.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "moai/IR/Moai.h"
 
 using namespace mlir;
 using namespace moai;
@@ -10,7 +10,8 @@ using namespace moai;
 namespace {
 class Emitter {
 public:
-  Emitter(const TrainingGraph &graph, MLIRContext &context) : graph(graph), context(context), builder(&context), loc(builder.getUnknownLoc()) {}
+  Emitter(const TrainingGraph &graph, MLIRContext &context)
+      : graph(graph), context(context), builder(&context), loc(builder.getUnknownLoc()) {}
 
   OwningOpRef<ModuleOp> run(const Blocks &blocks, const DimBinding &binding);
 
@@ -30,24 +31,42 @@ private:
 
 Type Emitter::elementType(DType dtype) {
   switch (dtype) {
-  case DType::Bool: return builder.getI1Type();
-  case DType::U8: return builder.getIntegerType(8, false);
-  case DType::I8: return builder.getI8Type();
-  case DType::I16: return builder.getI16Type();
-  case DType::U16: return builder.getIntegerType(16, false);
-  case DType::I32: return builder.getI32Type();
-  case DType::I64: return builder.getI64Type();
-  case DType::F16: return builder.getF16Type();
-  case DType::BF16: return builder.getBF16Type();
-  case DType::F32: return builder.getF32Type();
-  case DType::F64: return builder.getF64Type();
-  case DType::C32: return ComplexType::get(builder.getF16Type());
-  case DType::C64: return ComplexType::get(builder.getF32Type());
-  case DType::C128: return ComplexType::get(builder.getF64Type());
-  case DType::F8E4M3FN: return builder.getFloat8E4M3FNType();
-  case DType::F8E5M2: return builder.getFloat8E5M2Type();
-  case DType::F8E4M3FNUZ: return builder.getFloat8E4M3FNUZType();
-  case DType::F8E5M2FNUZ: return builder.getFloat8E5M2FNUZType();
+  case DType::Bool:
+    return builder.getI1Type();
+  case DType::U8:
+    return builder.getIntegerType(8, false);
+  case DType::I8:
+    return builder.getI8Type();
+  case DType::I16:
+    return builder.getI16Type();
+  case DType::U16:
+    return builder.getIntegerType(16, false);
+  case DType::I32:
+    return builder.getI32Type();
+  case DType::I64:
+    return builder.getI64Type();
+  case DType::F16:
+    return builder.getF16Type();
+  case DType::BF16:
+    return builder.getBF16Type();
+  case DType::F32:
+    return builder.getF32Type();
+  case DType::F64:
+    return builder.getF64Type();
+  case DType::C32:
+    return ComplexType::get(builder.getF16Type());
+  case DType::C64:
+    return ComplexType::get(builder.getF32Type());
+  case DType::C128:
+    return ComplexType::get(builder.getF64Type());
+  case DType::F8E4M3FN:
+    return builder.getFloat8E4M3FNType();
+  case DType::F8E5M2:
+    return builder.getFloat8E5M2Type();
+  case DType::F8E4M3FNUZ:
+    return builder.getFloat8E4M3FNUZType();
+  case DType::F8E5M2FNUZ:
+    return builder.getFloat8E5M2FNUZType();
   }
   llvm_unreachable("every dtype the reader accepts is listed");
 }
@@ -76,49 +95,102 @@ void Emitter::emitOp(const GraphOp &op, DenseMap<ValueId, Value> &values) {
   auto f64 = [&](double value) { return builder.getF64FloatAttr(value); };
   Operation *created = nullptr;
   switch (op.code) {
-  case OpCode::Contract: created = builder.create<ContractOp>(loc, results[0], at(0), at(1), at(2), op.kind); break;
+  case OpCode::Contract:
+    created = builder.create<ContractOp>(loc, results[0], at(0), at(1), at(2), op.kind);
+    break;
   case OpCode::Convolution: {
     size_t n = ints.size();
     created = builder.create<ConvolutionOp>(loc, results[0], at(0), at(1), at(2), ints, more.take_front(n), more.slice(n, n), more.back());
     break;
   }
   case OpCode::Attention:
-    created = builder.create<AttentionOp>(loc, results[0], results[1], at(0), at(1), at(2), at(3), builder.getStringAttr(op.kind), builder.getI64IntegerAttr(ints[0]),
-                                          f64(floats[0]), f64(floats[1]));
+    created = builder.create<AttentionOp>(loc, results[0], results[1], at(0), at(1), at(2), at(3), builder.getStringAttr(op.kind),
+                                          builder.getI64IntegerAttr(ints[0]), f64(floats[0]), f64(floats[1]));
     break;
-  case OpCode::Elementwise: created = builder.create<ElementwiseOp>(loc, results[0], operands, op.kind, floats); break;
-  case OpCode::Cast: created = builder.create<CastOp>(loc, results[0], at(0)); break;
-  case OpCode::Copy: created = builder.create<CopyOp>(loc, results[0], at(0)); break;
-  case OpCode::Reduce: created = builder.create<ReduceOp>(loc, results[0], at(0), op.kind, ints, more[0] != 0); break;
-  case OpCode::Scan: created = builder.create<ScanOp>(loc, results[0], at(0), op.kind, ints[0]); break;
+  case OpCode::Elementwise:
+    created = builder.create<ElementwiseOp>(loc, results[0], operands, op.kind, floats);
+    break;
+  case OpCode::Cast:
+    created = builder.create<CastOp>(loc, results[0], at(0));
+    break;
+  case OpCode::Copy:
+    created = builder.create<CopyOp>(loc, results[0], at(0));
+    break;
+  case OpCode::Reduce:
+    created = builder.create<ReduceOp>(loc, results[0], at(0), op.kind, ints, more[0] != 0);
+    break;
+  case OpCode::Scan:
+    created = builder.create<ScanOp>(loc, results[0], at(0), op.kind, ints[0]);
+    break;
   case OpCode::Normalize:
-    created = builder.create<NormalizeOp>(loc, results[0], results[1], at(0), at(1), at(2), builder.getStringAttr(op.kind), builder.getI64IntegerAttr(ints[0]), f64(floats[0]));
+    created = builder.create<NormalizeOp>(loc, results[0], results[1], at(0), at(1), at(2), builder.getStringAttr(op.kind),
+                                          builder.getI64IntegerAttr(ints[0]), f64(floats[0]));
     break;
-  case OpCode::Softmax: created = builder.create<SoftmaxOp>(loc, results[0], at(0), ints[0], ints[1] != 0); break;
-  case OpCode::Dropout: created = builder.create<DropoutOp>(loc, results[0], results[1], at(0), f64(floats[0])); break;
+  case OpCode::Softmax:
+    created = builder.create<SoftmaxOp>(loc, results[0], at(0), ints[0], ints[1] != 0);
+    break;
+  case OpCode::Dropout:
+    created = builder.create<DropoutOp>(loc, results[0], results[1], at(0), f64(floats[0]));
+    break;
   case OpCode::CrossEntropy:
-    created = builder.create<CrossEntropyOp>(loc, results[0], results[1], at(0), at(1), builder.getStringAttr(op.kind), builder.getI64IntegerAttr(ints[0]), f64(floats[0]));
+    created = builder.create<CrossEntropyOp>(loc, results[0], results[1], at(0), at(1), builder.getStringAttr(op.kind),
+                                             builder.getI64IntegerAttr(ints[0]), f64(floats[0]));
     break;
-  case OpCode::Reshape: created = builder.create<ReshapeOp>(loc, results[0], at(0)); break;
-  case OpCode::Transpose: created = builder.create<TransposeOp>(loc, results[0], at(0), ints); break;
-  case OpCode::Expand: created = builder.create<ExpandOp>(loc, results[0], at(0)); break;
-  case OpCode::Slice: created = builder.create<SliceOp>(loc, results[0], at(0), ints[0], op.start.str(), ints[1]); break;
-  case OpCode::InsertSlice: created = builder.create<InsertSliceOp>(loc, results[0], at(0), at(1), ints[0], op.start.str(), ints[1]); break;
-  case OpCode::Concat: created = builder.create<ConcatOp>(loc, results[0], operands, ints[0]); break;
-  case OpCode::Pad: created = builder.create<PadOp>(loc, results[0], at(0), ints[0], op.start.str(), ints[1]); break;
-  case OpCode::Generate: created = builder.create<GenerateOp>(loc, results[0], op.kind, floats); break;
-  case OpCode::Embedding: created = builder.create<EmbeddingOp>(loc, results[0], at(0), at(1), ints[0]); break;
-  case OpCode::Gather: created = builder.create<GatherOp>(loc, results[0], at(0), ArrayRef<Value>(operands).drop_front(), op.kind, ints); break;
+  case OpCode::Reshape:
+    created = builder.create<ReshapeOp>(loc, results[0], at(0));
+    break;
+  case OpCode::Transpose:
+    created = builder.create<TransposeOp>(loc, results[0], at(0), ints);
+    break;
+  case OpCode::Expand:
+    created = builder.create<ExpandOp>(loc, results[0], at(0));
+    break;
+  case OpCode::Slice:
+    created = builder.create<SliceOp>(loc, results[0], at(0), ints[0], op.start.str(), ints[1]);
+    break;
+  case OpCode::InsertSlice:
+    created = builder.create<InsertSliceOp>(loc, results[0], at(0), at(1), ints[0], op.start.str(), ints[1]);
+    break;
+  case OpCode::Concat:
+    created = builder.create<ConcatOp>(loc, results[0], operands, ints[0]);
+    break;
+  case OpCode::Pad:
+    created = builder.create<PadOp>(loc, results[0], at(0), ints[0], op.start.str(), ints[1]);
+    break;
+  case OpCode::Generate:
+    created = builder.create<GenerateOp>(loc, results[0], op.kind, floats);
+    break;
+  case OpCode::Embedding:
+    created = builder.create<EmbeddingOp>(loc, results[0], at(0), at(1), ints[0]);
+    break;
+  case OpCode::Gather:
+    created = builder.create<GatherOp>(loc, results[0], at(0), ArrayRef<Value>(operands).drop_front(), op.kind, ints);
+    break;
   case OpCode::Scatter:
-    created = builder.create<ScatterOp>(loc, results[0], at(0), ArrayRef<Value>(operands).drop_front(), op.kind, ints, more[0] != 0, floats);
+    created =
+        builder.create<ScatterOp>(loc, results[0], at(0), ArrayRef<Value>(operands).drop_front(), op.kind, ints, more[0] != 0, floats);
     break;
-  case OpCode::Sort: created = builder.create<SortOp>(loc, results[0], results[1], at(0), ints[0], ints[1], ints[2] != 0); break;
-  case OpCode::Histogram: created = builder.create<HistogramOp>(loc, results[0], at(0), f64(floats[0]), f64(floats[1])); break;
-  case OpCode::Route: created = builder.create<RouteOp>(loc, results, at(0)); break;
-  case OpCode::Dispatch: created = builder.create<DispatchOp>(loc, results[0], at(0), at(1), at(2), ints[0]); break;
-  case OpCode::ExpertMatmul: created = builder.create<ExpertMatmulOp>(loc, results[0], at(0), at(1), at(2), ints[0] != 0); break;
-  case OpCode::Combine: created = builder.create<CombineOp>(loc, results[0], at(0), at(1), at(2), ints[0]); break;
-  case OpCode::Opaque: created = builder.create<OpaqueOp>(loc, results, operands, op.kind); break;
+  case OpCode::Sort:
+    created = builder.create<SortOp>(loc, results[0], results[1], at(0), ints[0], ints[1], ints[2] != 0);
+    break;
+  case OpCode::Histogram:
+    created = builder.create<HistogramOp>(loc, results[0], at(0), f64(floats[0]), f64(floats[1]));
+    break;
+  case OpCode::Route:
+    created = builder.create<RouteOp>(loc, results, at(0));
+    break;
+  case OpCode::Dispatch:
+    created = builder.create<DispatchOp>(loc, results[0], at(0), at(1), at(2), ints[0]);
+    break;
+  case OpCode::ExpertMatmul:
+    created = builder.create<ExpertMatmulOp>(loc, results[0], at(0), at(1), at(2), ints[0] != 0);
+    break;
+  case OpCode::Combine:
+    created = builder.create<CombineOp>(loc, results[0], at(0), at(1), at(2), ints[0]);
+    break;
+  case OpCode::Opaque:
+    created = builder.create<OpaqueOp>(loc, results, operands, op.kind);
+    break;
   }
   for (auto [id, result] : llvm::zip(op.results, created->getResults()))
     values[id] = result;
@@ -170,7 +242,10 @@ OwningOpRef<ModuleOp> Emitter::run(const Blocks &blocks, const DimBinding &bindi
   Block *body = step.addEntryBlock();
   for (auto [index, argument] : llvm::enumerate(graph.arguments)) {
     const GraphValue &value = graph.values[argument];
-    StringRef role = value.role == Role::Parameter ? "parameter" : value.role == Role::Buffer ? "buffer" : value.role == Role::Constant ? "constant" : "input";
+    StringRef role = value.role == Role::Parameter  ? "parameter"
+                     : value.role == Role::Buffer   ? "buffer"
+                     : value.role == Role::Constant ? "constant"
+                                                    : "input";
     step.setArgAttr(index, attrs::kRole, builder.getStringAttr(role));
     step.setArgAttr(index, attrs::kName, builder.getStringAttr(value.name));
     values[argument] = body->getArgument(index);

@@ -23,8 +23,17 @@ static llvm::StringRef ref(std::string_view text) { return {text.data(), text.si
 
 bool pt2::isFloating(DType type) {
   switch (type) {
-  case DType::F16: case DType::F32: case DType::F64: case DType::BF16: case DType::C32: case DType::C64: case DType::C128:
-  case DType::F8E4M3FN: case DType::F8E5M2: case DType::F8E4M3FNUZ: case DType::F8E5M2FNUZ:
+  case DType::F16:
+  case DType::F32:
+  case DType::F64:
+  case DType::BF16:
+  case DType::C32:
+  case DType::C64:
+  case DType::C128:
+  case DType::F8E4M3FN:
+  case DType::F8E5M2:
+  case DType::F8E4M3FNUZ:
+  case DType::F8E5M2FNUZ:
     return true;
   default:
     return false;
@@ -33,12 +42,18 @@ bool pt2::isFloating(DType type) {
 
 static const char *typeName(element value) {
   switch (value.type()) {
-  case element_type::ARRAY: return "an array";
-  case element_type::OBJECT: return "an object";
-  case element_type::STRING: return "a string";
-  case element_type::BOOL: return "a boolean";
-  case element_type::NULL_VALUE: return "null";
-  default: return "a number";
+  case element_type::ARRAY:
+    return "an array";
+  case element_type::OBJECT:
+    return "an object";
+  case element_type::STRING:
+    return "a string";
+  case element_type::BOOL:
+    return "a boolean";
+  case element_type::NULL_VALUE:
+    return "null";
+  default:
+    return "a number";
   }
 }
 
@@ -169,7 +184,8 @@ Argument Reader::readArgument(element value, llvm::StringRef where, unsigned dep
         if (text == "NaN")
           return std::numeric_limits<double>::quiet_NaN();
       }
-      return item.get(parsed) ? throw ImportError(absl::StrCat("model.json: ", where.str(), " is ", typeName(item), ", expected a number")) : parsed;
+      return item.get(parsed) ? throw ImportError(absl::StrCat("model.json: ", where.str(), " is ", typeName(item), ", expected a number"))
+                              : parsed;
     };
     if (argument.kind == Kind::Float)
       argument.floats.push_back(number(content));

@@ -3,10 +3,10 @@
 #define MOAI_LIB_IMPORT_EXPORTEDPROGRAM_H
 
 #include "absl/status/statusor.h"
+#include "simdjson.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringRef.h"
-#include "simdjson.h"
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,15 +15,31 @@ namespace moai::pt2 {
 
 /// Element types by torch.export's own numbers (its serde enum, not c10's).
 enum class DType : uint8_t {
-  U8 = 1, I8 = 2, I16 = 3, I32 = 4, I64 = 5, F16 = 6, F32 = 7, F64 = 8, C32 = 9, C64 = 10, C128 = 11, Bool = 12, BF16 = 13,
-  U16 = 28, F8E4M3FN = 29, F8E5M2 = 30, F8E4M3FNUZ = 31, F8E5M2FNUZ = 32,
+  U8 = 1,
+  I8 = 2,
+  I16 = 3,
+  I32 = 4,
+  I64 = 5,
+  F16 = 6,
+  F32 = 7,
+  F64 = 8,
+  C32 = 9,
+  C64 = 10,
+  C128 = 11,
+  Bool = 12,
+  BF16 = 13,
+  U16 = 28,
+  F8E4M3FN = 29,
+  F8E5M2 = 30,
+  F8E4M3FNUZ = 31,
+  F8E5M2FNUZ = 32,
 };
 bool isFloating(DType type);
 
 /// A size: a number, or a symbolic value with the number it had at export.
 struct Size {
-  int64_t value = 0;        ///< the number, or the hint
-  llvm::StringRef symbol;   ///< name of a symbolic int, or a sympy expression; empty for a number
+  int64_t value = 0;      ///< the number, or the hint
+  llvm::StringRef symbol; ///< name of a symbolic int, or a sympy expression; empty for a number
 };
 
 struct TensorMeta {

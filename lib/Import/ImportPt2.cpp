@@ -6,8 +6,8 @@
 #include "Summarize.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "moai/Import/Import.h"
 #include "mlir/IR/Verifier.h"
+#include "moai/Import/Import.h"
 #include <new>
 
 using namespace moai;
@@ -16,8 +16,8 @@ using pt2::InputSpec;
 namespace {
 /// What the dimensions of the inputs mean.
 struct InputDims {
-  llvm::StringMap<Dim> symbols;      ///< "arg:NAME:I" and expressions of a dynamic export
-  llvm::StringMap<unsigned> byName;  ///< names a user may set with --shape, to symbol numbers
+  llvm::StringMap<Dim> symbols;     ///< "arg:NAME:I" and expressions of a dynamic export
+  llvm::StringMap<unsigned> byName; ///< names a user may set with --shape, to symbol numbers
   DimBinding exported;
   bool hasSequence = false;
 };
@@ -64,7 +64,8 @@ static InputDims nameInputDims(const pt2::ExportedProgram &program, std::vector<
       auto [it, isNew] = sequences.try_emplace(sizes[1].value, nextSequence);
       if (isNew) {
         if (nextSequence == kNumDimSymbols) {
-          assumptions.push_back(absl::StrCat("input '", spec.argument.str(), "' has a further length, which is kept as the number ", sizes[1].value));
+          assumptions.push_back(
+              absl::StrCat("input '", spec.argument.str(), "' has a further length, which is kept as the number ", sizes[1].value));
           sequences.erase(it);
           continue;
         }
@@ -85,8 +86,8 @@ static InputDims nameInputDims(const pt2::ExportedProgram &program, std::vector<
 static absl::Status bindShapes(const ImportOptions &options, InputDims &dims, DimBinding &planned, llvm::StringRef file) {
   if (options.sequenceLength) {
     if (!dims.hasSequence)
-      return absl::InvalidArgumentError(absl::StrCat(file.str(), ": the model has no sequence dimension, so --seq-len=", *options.sequenceLength,
-                                                     " means nothing; leave it out"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          file.str(), ": the model has no sequence dimension, so --seq-len=", *options.sequenceLength, " means nothing; leave it out"));
     planned.values[kSequenceSymbol] = *options.sequenceLength;
   }
   for (const auto &entry : options.shapes) {
@@ -96,11 +97,12 @@ static absl::Status bindShapes(const ImportOptions &options, InputDims &dims, Di
       for (const auto &known : dims.byName)
         names.push_back(known.getKey().str());
       llvm::sort(names);
-      return absl::InvalidArgumentError(absl::StrCat(file.str(), ": --shape=", entry.getKey().str(), " names no dimension of the model; it has ",
-                                                     absl::StrJoin(names, ", ")));
+      return absl::InvalidArgumentError(absl::StrCat(file.str(), ": --shape=", entry.getKey().str(),
+                                                     " names no dimension of the model; it has ", absl::StrJoin(names, ", ")));
     }
     if (it->second == kBatchSymbol)
-      return absl::InvalidArgumentError(absl::StrCat(file.str(), ": --shape=", entry.getKey().str(), " is the batch, which --global-batch sets; leave it out"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(file.str(), ": --shape=", entry.getKey().str(), " is the batch, which --global-batch sets; leave it out"));
     planned.values[it->second] = entry.getValue();
   }
   return absl::OkStatus();
@@ -153,15 +155,17 @@ static void chooseLoss(const pt2::ExportedProgram &program, TrainingGraph &graph
     throw ImportError("model.json: the graph has no output; export a module whose forward returns the loss");
   for (const pt2::OutputSpec &spec : program.outputs)
     if (spec.kind == "gradient_to_parameter")
-      throw ImportError("model.json: the graph holds its own backward (a joint export); export the forward alone, with torch.export.export");
+      throw ImportError(
+          "model.json: the graph holds its own backward (a joint export); export the forward alone, with torch.export.export");
   if (scalars.size() == 1) {
     graph.loss = scalars[0];
     graph.outputs = {graph.loss};
     return;
   }
   if (graph.outputs.size() > 1)
-    throw ImportError(absl::StrCat("model.json: the graph has ", graph.outputs.size(), " outputs and ", scalars.size(),
-                                   " of them are scalars, so none is plainly the loss; export a module whose forward returns only the loss"));
+    throw ImportError(
+        absl::StrCat("model.json: the graph has ", graph.outputs.size(), " outputs and ", scalars.size(),
+                     " of them are scalars, so none is plainly the loss; export a module whose forward returns only the loss"));
 }
 
 static void reportLiterals(const TrainingGraph &graph, std::vector<std::string> &assumptions) {
@@ -187,7 +191,8 @@ static void checkSizes(const TrainingGraph &graph, const DimBinding &planned) {
         elements = saturatingMultiply(elements, std::max<int64_t>(1, size));
       }
       if (elements > (int64_t(1) << 56))
-        throw ImportError(absl::StrCat("at the planned shape a tensor of module '", op.path.str(), "' would have more than 2^56 elements; plan a smaller shape"));
+        throw ImportError(absl::StrCat("at the planned shape a tensor of module '", op.path.str(),
+                                       "' would have more than 2^56 elements; plan a smaller shape"));
     }
 }
 
@@ -229,9 +234,11 @@ static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOp
     summary.opaqueOps.push_back(entry.getKey().str());
   llvm::sort(summary.opaqueOps);
   if (options.strict && !summary.opaqueOps.empty())
-    return absl::InvalidArgumentError(absl::StrCat(path.str(), ": --strict refuses ops that moai doesn't know: ", absl::StrJoin(summary.opaqueOps, ", ")));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path.str(), ": --strict refuses ops that moai doesn't know: ", absl::StrJoin(summary.opaqueOps, ", ")));
   for (const std::string &target : summary.opaqueOps)
-    summary.warnings.push_back(absl::StrCat("op ", target, " (", opaque[target], " times) is not known: it is costed by the bytes it reads and writes, "
+    summary.warnings.push_back(absl::StrCat("op ", target, " (", opaque[target],
+                                            " times) is not known: it is costed by the bytes it reads and writes, "
                                             "and nothing is split through it"));
 
   chooseLoss(program, *graph);

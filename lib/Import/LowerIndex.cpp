@@ -16,7 +16,8 @@ static void arange(Lowering &l) {
     l.fail("has a result that is not a vector");
   double start = l.number("start", 0), step = l.number("step", 1);
   auto end = l.symbolicIntegers("end");
-  DimId size = !end.empty() && end[0] && start == 0 && step == 1 ? l.graph.dims.get(*end[0]) : l.graph.dims.literal(meta.sizes[0].value, l.site(0));
+  DimId size =
+      !end.empty() && end[0] && start == 0 && step == 1 ? l.graph.dims.get(*end[0]) : l.graph.dims.literal(meta.sizes[0].value, l.site(0));
   l.setOutput(l.emitOne(OpCode::Generate, "arange", {}, meta.dtype, {size}, {}, {start, step}));
 }
 
@@ -34,9 +35,12 @@ static void generate(Lowering &l) {
     else
       shape.push_back(l.graph.dims.literal(size.value, l.site(static_cast<unsigned>(index))));
   bool random = target.contains("rand") || target.contains("normal") || target.contains("uniform");
-  double value = target.contains("ones") ? 1.0 : target.contains("zeros") ? 0.0 : l.number("fill_value", l.number("value", l.number("s", 0)));
+  double value = target.contains("ones")    ? 1.0
+                 : target.contains("zeros") ? 0.0
+                                            : l.number("fill_value", l.number("value", l.number("s", 0)));
   llvm::StringRef kind = random ? "random" : target.contains("empty") ? "empty" : "full";
-  l.setOutput(l.emitOne(OpCode::Generate, kind, {}, meta.dtype, shape, {}, kind == "full" ? llvm::ArrayRef<double>(value) : llvm::ArrayRef<double>()));
+  l.setOutput(l.emitOne(OpCode::Generate, kind, {}, meta.dtype, shape, {},
+                        kind == "full" ? llvm::ArrayRef<double>(value) : llvm::ArrayRef<double>()));
 }
 
 static void triangle(Lowering &l) {
@@ -125,8 +129,8 @@ static ValueId expandedTo(Lowering &l, ValueId value, llvm::ArrayRef<DimId> shap
   return l.emitOne(OpCode::Expand, "", {value}, l.dtype(value), copy);
 }
 
-static void scatterTo(Lowering &l, llvm::StringRef kind, ValueId self, llvm::ArrayRef<ValueId> inputs, llvm::ArrayRef<int64_t> dims, bool accumulate,
-                      llvm::ArrayRef<double> scalars) {
+static void scatterTo(Lowering &l, llvm::StringRef kind, ValueId self, llvm::ArrayRef<ValueId> inputs, llvm::ArrayRef<int64_t> dims,
+                      bool accumulate, llvm::ArrayRef<double> scalars) {
   llvm::SmallVector<ValueId, 4> operands{self};
   operands.append(inputs.begin(), inputs.end());
   llvm::SmallVector<DimId, 4> shape(l.dims(self));
@@ -311,8 +315,9 @@ static void nestedGraph(Lowering &l) {
 
 void moai::addIndexRules(llvm::StringMap<LoweringRule> &rules) {
   rules["aten.arange"] = arange;
-  for (const char *name : {"full", "zeros", "ones", "empty", "new_full", "new_zeros", "new_ones", "new_empty", "full_like", "zeros_like", "ones_like",
-                           "empty_like", "rand", "randn", "rand_like", "randn_like", "randint", "empty_permuted", "empty_strided", "scalar_tensor"})
+  for (const char *name : {"full",      "zeros",      "ones",       "empty",          "new_full",      "new_zeros",    "new_ones",
+                           "new_empty", "full_like",  "zeros_like", "ones_like",      "empty_like",    "rand",         "randn",
+                           "rand_like", "randn_like", "randint",    "empty_permuted", "empty_strided", "scalar_tensor"})
     rules[absl::StrCat("aten.", name)] = generate;
   rules["aten.tril"] = rules["aten.triu"] = triangle;
   rules["aten.embedding"] = embedding;

@@ -31,7 +31,8 @@ static void requireSame(Lowering &l, DimId a, DimId b) {
 }
 
 static void linear(Lowering &l) {
-  ValueId input = toResultType(l, l.tensor("input")), weight = toResultType(l, l.tensor("weight")), bias = toResultType(l, l.optionalTensor("bias"));
+  ValueId input = toResultType(l, l.tensor("input")), weight = toResultType(l, l.tensor("weight")),
+          bias = toResultType(l, l.optionalTensor("bias"));
   requireRank(l, "weight", weight, 2);
   if (l.rank(input) < 1)
     l.fail("has a scalar input");
@@ -125,8 +126,8 @@ static void einsum(Lowering &l) {
   llvm::StringRef text = compact;
   auto [inputs, result] = text.split("->");
   auto [left, right] = inputs.split(',');
-  if (operands.size() != 2 || right.empty() || text.find("->") == llvm::StringRef::npos || text.contains('.') || left.size() != l.rank(operands[0]) ||
-      right.size() != l.rank(operands[1]) || right.contains(','))
+  if (operands.size() != 2 || right.empty() || text.find("->") == llvm::StringRef::npos || text.contains('.') ||
+      left.size() != l.rank(operands[0]) || right.size() != l.rank(operands[1]) || right.contains(','))
     return l.lowerOpaque();
   llvm::DenseMap<char, DimId> factors;
   for (auto [names, operand] : {std::pair(left, operands[0]), {right, operands[1]}})
@@ -148,7 +149,8 @@ static void einsum(Lowering &l) {
 static void convolution(Lowering &l) {
   if (l.flag("transposed", false) || l.text("padding", "") != "")
     return l.lowerOpaque();
-  ValueId input = toResultType(l, l.tensor("input")), weight = toResultType(l, l.tensor("weight")), bias = toResultType(l, l.optionalTensor("bias"));
+  ValueId input = toResultType(l, l.tensor("input")), weight = toResultType(l, l.tensor("weight")),
+          bias = toResultType(l, l.optionalTensor("bias"));
   if (l.rank(input) < 3 || l.rank(weight) != l.rank(input))
     l.fail(absl::StrCat("convolves an input of rank ", l.rank(input), " with a weight of rank ", l.rank(weight)));
   size_t spatial = l.rank(input) - 2;
@@ -208,7 +210,11 @@ static void attention(Lowering &l) {
   ValueId result = l.newValue(l.dtype(query), shape);
   shape.pop_back();
   ValueId logsumexp = l.newValue(DType::F32, shape);
-  GraphOp &op = l.emit(OpCode::Attention, mask != kNoValue ? "bias" : l.flag("is_causal", false) ? "causal" : "full", {query, key, value, mask});
+  GraphOp &op = l.emit(OpCode::Attention,
+                       mask != kNoValue             ? "bias"
+                       : l.flag("is_causal", false) ? "causal"
+                                                    : "full",
+                       {query, key, value, mask});
   op.ints = {0};
   op.floats = {scale, l.number("dropout_p", 0)};
   op.results = {result, logsumexp};
@@ -230,7 +236,8 @@ static void groupedMatmul(Lowering &l) {
     return l.lowerOpaque();
   requireSame(l, l.dims(input)[1], l.dims(weight)[1]);
   requireSame(l, l.dims(offsets)[0], l.dims(weight)[0]);
-  l.setOutput(l.emitOne(OpCode::ExpertMatmul, "", {input, weight, offsets}, l.outputMeta(0).dtype, {l.dims(input)[0], l.dims(weight)[2]}, {0}));
+  l.setOutput(
+      l.emitOne(OpCode::ExpertMatmul, "", {input, weight, offsets}, l.outputMeta(0).dtype, {l.dims(input)[0], l.dims(weight)[2]}, {0}));
 }
 
 void moai::addMatmulRules(llvm::StringMap<LoweringRule> &rules) {

@@ -6,7 +6,8 @@ using namespace moai;
 using pt2::Argument;
 
 // Tensors and constants of an elementwise op, in argument order; which arguments count is the caller's list.
-static ValueId elementwise(Lowering &l, llvm::StringRef kind, std::initializer_list<llvm::StringRef> names, llvm::ArrayRef<double> extra = {}) {
+static ValueId elementwise(Lowering &l, llvm::StringRef kind, std::initializer_list<llvm::StringRef> names,
+                           llvm::ArrayRef<double> extra = {}) {
   llvm::SmallVector<ValueId, 4> operands;
   llvm::SmallVector<double, 2> scalars;
   for (llvm::StringRef name : names) {
@@ -49,18 +50,17 @@ static void finish(Lowering &l, ValueId result, bool inPlace) {
 static void unary(Lowering &l) {
   bool inPlace;
   llvm::StringRef kind = baseName(l, inPlace);
-  finish(l, elementwise(l, kind, {"self", "exponent", "negative_slope", "alpha", "beta", "threshold", "min", "max", "min_val", "max_val"}), inPlace);
+  finish(l, elementwise(l, kind, {"self", "exponent", "negative_slope", "alpha", "beta", "threshold", "min", "max", "min_val", "max_val"}),
+         inPlace);
 }
 
-static void gelu(Lowering &l) {
-  l.setOutput(elementwise(l, l.text("approximate", "none") == "tanh" ? "gelu_tanh" : "gelu", {"self"}));
-}
+static void gelu(Lowering &l) { l.setOutput(elementwise(l, l.text("approximate", "none") == "tanh" ? "gelu_tanh" : "gelu", {"self"})); }
 
 static void binary(Lowering &l) {
   bool inPlace;
   llvm::StringRef kind = baseName(l, inPlace);
-  kind = llvm::StringRef(kind == "__and__" || kind == "bitwise_and" || kind == "logical_and" ? "and"
-                         : kind == "__or__" || kind == "bitwise_or" || kind == "logical_or" ? "or"
+  kind = llvm::StringRef(kind == "__and__" || kind == "bitwise_and" || kind == "logical_and"   ? "and"
+                         : kind == "__or__" || kind == "bitwise_or" || kind == "logical_or"    ? "or"
                          : kind == "__xor__" || kind == "bitwise_xor" || kind == "logical_xor" ? "xor"
                                                                                                : kind);
   llvm::SmallVector<double, 1> extra;
@@ -206,17 +206,48 @@ static void complexView(Lowering &l) {
 }
 
 void moai::addPointwiseRules(llvm::StringMap<LoweringRule> &rules) {
-  for (const char *name : {"neg", "abs", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "log2", "sin", "cos", "tan", "tanh", "sigmoid", "silu", "relu",
-                           "relu6", "leaky_relu", "elu", "hardtanh", "hardswish", "hardsigmoid", "mish", "softplus", "erf", "reciprocal", "clamp",
-                           "clamp_min", "clamp_max", "log_sigmoid", "sign", "floor", "ceil", "round", "trunc", "square", "isnan", "isinf", "isfinite",
-                           "atan", "asin", "acos", "sinh", "cosh", "nan_to_num", "selu", "celu", "softsign", "tanhshrink", "exp2", "erfinv", "logit",
-                           "bernoulli", "angle", "real", "imag", "conj", "resolve_conj", "resolve_neg"}) {
+  for (const char *name :
+       {"neg",       "abs",       "sqrt",        "rsqrt",        "exp",        "expm1",    "log",   "log1p",      "log2",
+        "sin",       "cos",       "tan",         "tanh",         "sigmoid",    "silu",     "relu",  "relu6",      "leaky_relu",
+        "elu",       "hardtanh",  "hardswish",   "hardsigmoid",  "mish",       "softplus", "erf",   "reciprocal", "clamp",
+        "clamp_min", "clamp_max", "log_sigmoid", "sign",         "floor",      "ceil",     "round", "trunc",      "square",
+        "isnan",     "isinf",     "isfinite",    "atan",         "asin",       "acos",     "sinh",  "cosh",       "nan_to_num",
+        "selu",      "celu",      "softsign",    "tanhshrink",   "exp2",       "erfinv",   "logit", "bernoulli",  "angle",
+        "real",      "imag",      "conj",        "resolve_conj", "resolve_neg"}) {
     rules[absl::StrCat("aten.", name)] = unary;
     rules[absl::StrCat("aten.", name, "_")] = unary;
   }
-  for (const char *name : {"add", "sub", "rsub", "mul", "div", "pow", "maximum", "minimum", "fmod", "remainder", "floor_divide", "eq", "ne", "lt",
-                           "le", "gt", "ge", "bitwise_and", "bitwise_or", "bitwise_xor", "logical_and", "logical_or", "logical_xor", "atan2",
-                           "bitwise_left_shift", "bitwise_right_shift", "multiply", "true_divide", "subtract", "xlogy", "polar"}) {
+  for (const char *name : {"add",
+                           "sub",
+                           "rsub",
+                           "mul",
+                           "div",
+                           "pow",
+                           "maximum",
+                           "minimum",
+                           "fmod",
+                           "remainder",
+                           "floor_divide",
+                           "eq",
+                           "ne",
+                           "lt",
+                           "le",
+                           "gt",
+                           "ge",
+                           "bitwise_and",
+                           "bitwise_or",
+                           "bitwise_xor",
+                           "logical_and",
+                           "logical_or",
+                           "logical_xor",
+                           "atan2",
+                           "bitwise_left_shift",
+                           "bitwise_right_shift",
+                           "multiply",
+                           "true_divide",
+                           "subtract",
+                           "xlogy",
+                           "polar"}) {
     rules[absl::StrCat("aten.", name)] = binary;
     rules[absl::StrCat("aten.", name, "_")] = binary;
   }
@@ -231,7 +262,8 @@ void moai::addPointwiseRules(llvm::StringMap<LoweringRule> &rules) {
     rules[name] = to;
   rules["aten.clone"] = rules["aten.lift_fresh_copy"] = copyOf;
   rules["aten.contiguous"] = contiguous;
-  for (const char *name : {"aten.alias", "aten.detach", "aten.detach_", "aten.lift_fresh", "aten.requires_grad_", "aten.positive", "aten.view_as"})
+  for (const char *name :
+       {"aten.alias", "aten.detach", "aten.detach_", "aten.lift_fresh", "aten.requires_grad_", "aten.positive", "aten.view_as"})
     rules[name] = alias;
   rules["aten.copy_"] = rules["aten.copy"] = copyInto;
   rules["aten.fill_"] = rules["aten.fill"] = rules["aten.zero_"] = fill;

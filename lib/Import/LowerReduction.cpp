@@ -111,7 +111,8 @@ static void crossEntropy(Lowering &l) {
   if (l.has("weight") || l.rank(logits) != 2 || l.rank(target) != 1)
     return l.lowerOpaque();
   if (l.graph.dims.hint(l.dims(logits)[0]) != l.graph.dims.hint(l.dims(target)[0]))
-    l.fail(absl::StrCat("compares ", l.graph.dims.hint(l.dims(logits)[0]), " rows with ", l.graph.dims.hint(l.dims(target)[0]), " targets"));
+    l.fail(
+        absl::StrCat("compares ", l.graph.dims.hint(l.dims(logits)[0]), " rows with ", l.graph.dims.hint(l.dims(target)[0]), " targets"));
   l.graph.dims.unify(l.dims(logits)[0], l.dims(target)[0], /*sure=*/true);
   int64_t reduction = l.integer("reduction", 1);
   llvm::SmallVector<DimId, 4> rows;
@@ -131,20 +132,20 @@ static void crossEntropy(Lowering &l) {
 // Losses that compare element by element: the difference, its function, and the mean or sum.
 static void elementwiseLoss(Lowering &l) {
   ValueId self = l.tensor("self"), target = l.tensor("target");
-  llvm::StringRef kind = l.node->target.contains("l1_loss")      ? "l1_loss"
-                         : l.node->target.contains("binary")     ? "binary_cross_entropy_with_logits"
-                         : l.node->target.contains("kl_div")     ? "kl_div"
-                         : l.node->target.contains("huber")      ? "huber_loss"
-                         : l.node->target.contains("smooth_l1")  ? "smooth_l1_loss"
-                                                                 : "squared_difference";
+  llvm::StringRef kind = l.node->target.contains("l1_loss")     ? "l1_loss"
+                         : l.node->target.contains("binary")    ? "binary_cross_entropy_with_logits"
+                         : l.node->target.contains("kl_div")    ? "kl_div"
+                         : l.node->target.contains("huber")     ? "huber_loss"
+                         : l.node->target.contains("smooth_l1") ? "smooth_l1_loss"
+                                                                : "squared_difference";
   ValueId value = l.emitOne(OpCode::Elementwise, kind, {self, target}, l.dtype(self), l.broadcast({self, target}));
   int64_t reduction = l.integer("reduction", 1);
   l.setOutput(reduction == 0 ? value : reduceOver(l, reduction == 2 ? "sum" : "mean", value, {}, false, l.outputMeta(0).dtype));
 }
 
 void moai::addReductionRules(llvm::StringMap<LoweringRule> &rules) {
-  for (const char *name : {"sum", "mean", "amax", "amin", "any", "all", "prod", "var", "std", "linalg_vector_norm", "norm", "logsumexp", "max", "min",
-                           "argmax", "argmin"})
+  for (const char *name : {"sum", "mean", "amax", "amin", "any", "all", "prod", "var", "std", "linalg_vector_norm", "norm", "logsumexp",
+                           "max", "min", "argmax", "argmin"})
     rules[absl::StrCat("aten.", name)] = reduce;
   for (const char *name : {"cumsum", "cumprod", "cummax", "logcumsumexp"})
     rules[absl::StrCat("aten.", name)] = scan;

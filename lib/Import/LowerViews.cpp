@@ -37,7 +37,8 @@ static void factorise(const Dim &dim, Factors &factors) {
 // Distributes what a run of operand dimensions is made of over the result dimensions it is cut into. The export wrote
 // plain numbers, so each symbolic factor goes to the first result dimension whose number it divides; a factor that was 1
 // (a batch of 1) prefers a result dimension of 1.
-static void distribute(Lowering &l, llvm::ArrayRef<DimId> from, llvm::ArrayRef<int64_t> to, unsigned firstTo, llvm::MutableArrayRef<DimId> result) {
+static void distribute(Lowering &l, llvm::ArrayRef<DimId> from, llvm::ArrayRef<int64_t> to, unsigned firstTo,
+                       llvm::MutableArrayRef<DimId> result) {
   if (from.size() == 1 && to.size() == 1) {
     result[0] = from[0];
     return;
@@ -169,7 +170,8 @@ static void transpose(Lowering &l) {
     if (lastTwo)
       std::swap(permutation[rank - 2], permutation[rank - 1]);
     else
-      std::swap(permutation[l.dimension(l.has("axis0") ? "axis0" : "dim0", 0, rank)], permutation[l.dimension(l.has("axis1") ? "axis1" : "dim1", 1, rank)]);
+      std::swap(permutation[l.dimension(l.has("axis0") ? "axis0" : "dim0", 0, rank)],
+                permutation[l.dimension(l.has("axis1") ? "axis1" : "dim1", 1, rank)]);
   }
   permuteBy(l, permutation);
 }
@@ -297,11 +299,11 @@ static void repeatInterleave(Lowering &l) {
     return l.lowerOpaque();
   if (!l.has("dim"))
     self = l.reshape(self, {l.graph.dims.get([&] {
-      Dim all = 1;
-      for (DimId dim : l.dims(self))
-        all = all * l.graph.dims.dim(dim);
-      return all;
-    }())});
+                       Dim all = 1;
+                       for (DimId dim : l.dims(self))
+                         all = all * l.graph.dims.dim(dim);
+                       return all;
+                     }())});
   l.setOutput(repeatAlong(l, self, l.dimension("dim", 0, l.rank(self)), l.integer("repeats", 1), true));
 }
 
@@ -507,8 +509,8 @@ static void diff(Lowering &l) {
 }
 
 void moai::addViewRules(llvm::StringMap<LoweringRule> &rules) {
-  for (const char *name : {"aten.view", "aten.reshape", "aten._unsafe_view", "aten.flatten", "aten.unflatten", "aten.squeeze", "aten.squeeze_",
-                           "aten.view_as", "aten.reshape_as", "aten.ravel", "aten.view_copy"})
+  for (const char *name : {"aten.view", "aten.reshape", "aten._unsafe_view", "aten.flatten", "aten.unflatten", "aten.squeeze",
+                           "aten.squeeze_", "aten.view_as", "aten.reshape_as", "aten.ravel", "aten.view_copy"})
     rules[name] = reshape;
   rules["aten.unsqueeze"] = rules["aten.unsqueeze_"] = unsqueeze;
   for (const char *name : {"aten.transpose", "aten.swapaxes", "aten.swapdims", "aten.t", "aten.mT", "aten.numpy_T", "aten.transpose_"})

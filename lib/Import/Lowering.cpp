@@ -416,10 +416,18 @@ void Lowering::addArguments() {
     GraphValue &created = graph.values[value];
     created.name = spec.name;
     switch (spec.kind) {
-    case pt2::InputSpec::Kind::Parameter: created.role = Role::Parameter; break;
-    case pt2::InputSpec::Kind::Buffer: created.role = Role::Buffer; break;
-    case pt2::InputSpec::Kind::Constant: created.role = Role::Constant; break;
-    default: created.role = Role::Input; break;
+    case pt2::InputSpec::Kind::Parameter:
+      created.role = Role::Parameter;
+      break;
+    case pt2::InputSpec::Kind::Buffer:
+      created.role = Role::Buffer;
+      break;
+    case pt2::InputSpec::Kind::Constant:
+      created.role = Role::Constant;
+      break;
+    default:
+      created.role = Role::Input;
+      break;
     }
     graph.arguments.push_back(value);
     Slot slot;
@@ -475,8 +483,9 @@ void Lowering::inlineGraph(const pt2::Graph &body, llvm::ArrayRef<const Argument
     if (input.kind == Argument::Kind::Tensor && argument->kind == Argument::Kind::Tensor)
       inner.slots[input.tensors[0]] = slotOf(argument->tensors[0]);
     else if (!input.ints.empty() && !input.ints[0].symbol.empty() && !argument->ints.empty())
-      inner.symbols[input.ints[0].symbol] = argument->ints[0].symbol.empty() ? Dim(argument->ints[0].value)
-                                                                              : resolveSymbol(argument->ints[0].symbol, argument->ints[0].value);
+      inner.symbols[input.ints[0].symbol] = argument->ints[0].symbol.empty()
+                                                ? Dim(argument->ints[0].value)
+                                                : resolveSymbol(argument->ints[0].symbol, argument->ints[0].value);
   }
   scopes.push_back(std::move(inner));
   for (const pt2::Node &nested : body.nodes) {

@@ -221,7 +221,8 @@ std::optional<std::vector<double>> MaskEvaluator::pointwise(const GraphOp &op, c
   Index strides[2];
   for (size_t i = 0; i < op.operands.size(); ++i) {
     const Facts &operand = factsOf(op.operands[i]);
-    if (operand.shape.size() > rank || operand.elements > kSmall || !graph.producerOf(op.operands[i]) || !(sources[i] = materialise(op.operands[i])))
+    if (operand.shape.size() > rank || operand.elements > kSmall || !graph.producerOf(op.operands[i]) ||
+        !(sources[i] = materialise(op.operands[i])))
       return std::nullopt;
     strides[i].assign(rank, 0);
     int64_t stride = 1;

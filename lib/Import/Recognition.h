@@ -22,10 +22,10 @@ void mergeConstants(TrainingGraph &graph);
 
 /// Instances of a repeated block: runs of ops that are equal up to their outer operands.
 struct BlockInstance {
-  std::string name;               ///< module path, e.g. model.layers.0
-  size_t first = 0, last = 0;     ///< op range, end exclusive; dead ops inside don't count
-  llvm::SmallVector<ValueId, 16> inputs;  ///< outer values in order of first use
-  llvm::SmallVector<ValueId, 2> outputs;  ///< values used after the block, in order of definition
+  std::string name;                      ///< module path, e.g. model.layers.0
+  size_t first = 0, last = 0;            ///< op range, end exclusive; dead ops inside don't count
+  llvm::SmallVector<ValueId, 16> inputs; ///< outer values in order of first use
+  llvm::SmallVector<ValueId, 2> outputs; ///< values used after the block, in order of definition
   int blockClass = -1;
 };
 struct BlockClass {

@@ -123,10 +123,11 @@ static ValueId unrepeated(const TrainingGraph &graph, ValueId value, DimId &head
   if (!insert || insert->code != OpCode::Reshape)
     return kNoValue;
   ValueId source = insert->operands[0];
-  llvm::ArrayRef<DimId> from = graph.values[source].dims, one = graph.values[expand->operands[0]].dims, wide = graph.values[merge->operands[0]].dims,
-                        to = graph.values[value].dims;
-  if (from.size() != 4 || one.size() != 5 || wide.size() != 5 || !graph.dims.isOne(one[2]) || from[2] != to[2] || from[3] != to[3] || from[0] != to[0] ||
-      one[1] != from[1] || one[3] != from[2] || one[4] != from[3] || wide[0] != one[0] || wide[1] != one[1] || wide[3] != one[3] || wide[4] != one[4])
+  llvm::ArrayRef<DimId> from = graph.values[source].dims, one = graph.values[expand->operands[0]].dims,
+                        wide = graph.values[merge->operands[0]].dims, to = graph.values[value].dims;
+  if (from.size() != 4 || one.size() != 5 || wide.size() != 5 || !graph.dims.isOne(one[2]) || from[2] != to[2] || from[3] != to[3] ||
+      from[0] != to[0] || one[1] != from[1] || one[3] != from[2] || one[4] != from[3] || wide[0] != one[0] || wide[1] != one[1] ||
+      wide[3] != one[3] || wide[4] != one[4])
     return kNoValue;
   heads = from[1];
   return source;

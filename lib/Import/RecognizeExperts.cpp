@@ -58,7 +58,8 @@ static bool isInverse(const TrainingGraph &graph, ValueId value, const Routing &
 }
 
 static bool isRowGather(const GraphOp &op) {
-  return op.code == OpCode::Gather && op.operands.size() == 2 && (op.kind == "index" || op.kind == "index_select") && op.ints.size() == 1 && op.ints[0] == 0;
+  return op.code == OpCode::Gather && op.operands.size() == 2 && (op.kind == "index" || op.kind == "index_select") && op.ints.size() == 1 &&
+         op.ints[0] == 0;
 }
 
 void moai::recognizeExperts(TrainingGraph &graph) {
@@ -211,8 +212,8 @@ void moai::mergeConstants(TrainingGraph &graph) {
     for (size_t j : kept) {
       const GraphOp &other = graph.ops[j];
       const GraphValue &a = graph.values[op.results[0]], &b = graph.values[other.results[0]];
-      if (other.code == op.code && other.kind == op.kind && other.operands == op.operands && other.floats == op.floats && a.dtype == b.dtype &&
-          a.dims == b.dims) {
+      if (other.code == op.code && other.kind == op.kind && other.operands == op.operands && other.floats == op.floats &&
+          a.dtype == b.dtype && a.dims == b.dims) {
         replaced[op.results[0]] = other.results[0];
         merged = true;
         break;

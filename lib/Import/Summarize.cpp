@@ -1,8 +1,8 @@
 //===- Summarize.cpp - Facts about an imported module ----------------------===//
 #include "Summarize.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "moai/IR/Moai.h"
 #include "moai/Import/Import.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/raw_ostream.h"
 

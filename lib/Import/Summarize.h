@@ -2,8 +2,8 @@
 #ifndef MOAI_LIB_IMPORT_SUMMARIZE_H
 #define MOAI_LIB_IMPORT_SUMMARIZE_H
 
-#include "moai/Plan/Model.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "moai/Plan/Model.h"
 
 namespace moai {
 

@@ -14,8 +14,36 @@ inline constexpr ValueId kNoValue = -1;
 
 /// One code per op of the dialect that an import can produce.
 enum class OpCode : uint8_t {
-  Contract, Convolution, Attention, Elementwise, Cast, Copy, Reduce, Scan, Normalize, Softmax, Dropout, CrossEntropy, Reshape, Transpose,
-  Expand, Slice, InsertSlice, Concat, Pad, Generate, Embedding, Gather, Scatter, Sort, Histogram, Route, Dispatch, ExpertMatmul, Combine, Opaque,
+  Contract,
+  Convolution,
+  Attention,
+  Elementwise,
+  Cast,
+  Copy,
+  Reduce,
+  Scan,
+  Normalize,
+  Softmax,
+  Dropout,
+  CrossEntropy,
+  Reshape,
+  Transpose,
+  Expand,
+  Slice,
+  InsertSlice,
+  Concat,
+  Pad,
+  Generate,
+  Embedding,
+  Gather,
+  Scatter,
+  Sort,
+  Histogram,
+  Route,
+  Dispatch,
+  ExpertMatmul,
+  Combine,
+  Opaque,
 };
 
 /// Where a value comes from when no op makes it.
@@ -25,21 +53,21 @@ struct GraphValue {
   DType dtype = DType::F32;
   llvm::SmallVector<DimId, 4> dims;
   Role role = Role::Computed;
-  llvm::StringRef name;     ///< the framework's name, of arguments
-  int32_t producer = -1;    ///< index of the op
+  llvm::StringRef name;  ///< the framework's name, of arguments
+  int32_t producer = -1; ///< index of the op
 };
 
 /// An op with its attributes in the order in which its dialect op declares them, by kind.
 struct GraphOp {
   OpCode code = OpCode::Opaque;
-  llvm::StringRef kind;                  ///< kind, equation, mask or target
+  llvm::StringRef kind;                   ///< kind, equation, mask or target
   llvm::SmallVector<ValueId, 3> operands; ///< kNoValue for a missing optional one
   llvm::SmallVector<ValueId, 1> results;
   llvm::SmallVector<int64_t, 4> ints;
   llvm::SmallVector<int64_t, 4> moreInts; ///< second and third lists of a convolution
   llvm::SmallVector<double, 2> floats;
-  Dim start;                             ///< of slices
-  llvm::StringRef path;                  ///< module path
+  Dim start;            ///< of slices
+  llvm::StringRef path; ///< module path
   bool dead = false;
 };
 
@@ -56,7 +84,9 @@ struct TrainingGraph {
   explicit TrainingGraph(DimTable dims) : dims(std::move(dims)) {}
 
   bool isScalarConstantOne(DimId id) const { return dims.isOne(id); }
-  const GraphOp *producerOf(ValueId value) const { return value < 0 || values[value].producer < 0 ? nullptr : &ops[values[value].producer]; }
+  const GraphOp *producerOf(ValueId value) const {
+    return value < 0 || values[value].producer < 0 ? nullptr : &ops[values[value].producer];
+  }
   int64_t hintElements(ValueId value) const {
     int64_t count = 1;
     for (DimId dim : values[value].dims)

@@ -126,9 +126,7 @@ std::optional<Dim> Dim::dividedBy(const Dim &divisor) const {
   return result;
 }
 
-int64_t Dim::constant() const {
-  return !terms.empty() && terms.back().powers == 0 ? terms.back().coefficient : 0;
-}
+int64_t Dim::constant() const { return !terms.empty() && terms.back().powers == 0 ? terms.back().coefficient : 0; }
 
 unsigned Dim::degreeIn(unsigned symbol) const {
   unsigned degree = 0;

@@ -18,8 +18,8 @@ Object moai::toJSON(const ModelSummary &model) {
   for (const ModelBlock &block : model.blocks)
     blocks.push_back(Object{{"name", block.name}, {"repeats", block.repeats}, {"ops", block.ops}, {"parameters", block.parameters}});
   for (const ModelAttention &kind : model.attention) {
-    Object entry{{"kind", kind.kind},         {"query_heads", kind.queryHeads}, {"key_heads", kind.keyHeads},
-                 {"width", kind.width},       {"count", kind.count}};
+    Object entry{
+        {"kind", kind.kind}, {"query_heads", kind.queryHeads}, {"key_heads", kind.keyHeads}, {"width", kind.width}, {"count", kind.count}};
     if (kind.window)
       entry["window"] = kind.window;
     attention.push_back(std::move(entry));

@@ -1,9 +1,9 @@
 //===- ParallelConfig.cpp - One way of splitting a training step ------------===//
 #include "moai/Plan/ParallelConfig.h"
 #include "absl/strings/str_cat.h"
+#include "moai/Plan/Dim.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/Support/raw_ostream.h"
-#include "moai/Plan/Dim.h"
 #include <set>
 
 using namespace moai;
@@ -92,9 +92,7 @@ static absl::Status parseValue(llvm::StringRef, llvm::StringRef text, Recomputat
   return store(parseRecomputation(text), value);
 }
 
-static absl::Status parseValue(llvm::StringRef, llvm::StringRef text, ScheduleKind &value) {
-  return store(parseScheduleKind(text), value);
-}
+static absl::Status parseValue(llvm::StringRef, llvm::StringRef text, ScheduleKind &value) { return store(parseScheduleKind(text), value); }
 
 absl::Status moai::checkConfig(const ParallelConfig &config) {
   absl::Status status;
@@ -102,8 +100,7 @@ absl::Status moai::checkConfig(const ParallelConfig &config) {
     if constexpr (std::is_same_v<decltype(value), int64_t>) {
       bool isZero = std::string_view(name) == "zero";
       if (status.ok() && (value < (isZero ? 0 : 1) || (isZero && value > 3)))
-        status = absl::InvalidArgumentError(
-            absl::StrCat(name, " is ", value, ", expected ", isZero ? "0, 1, 2 or 3" : "at least 1"));
+        status = absl::InvalidArgumentError(absl::StrCat(name, " is ", value, ", expected ", isZero ? "0, 1, 2 or 3" : "at least 1"));
     }
   };
   visitFields(config, check);
@@ -128,9 +125,9 @@ absl::Status moai::checkConfig(const ParallelConfig &config) {
     if (config.virtualStages < 2)
       return absl::InvalidArgumentError("virtual_stages is 1, but schedule interleaved-1f1b needs at least 2; use 1f1b");
     if (config.numMicroBatches % config.numStages)
-      return absl::InvalidArgumentError(absl::StrCat("num_micro_batches is ", config.numMicroBatches,
-                                                     ", but schedule interleaved-1f1b needs a multiple of num_stages = ",
-                                                     config.numStages));
+      return absl::InvalidArgumentError(
+          absl::StrCat("num_micro_batches is ", config.numMicroBatches,
+                       ", but schedule interleaved-1f1b needs a multiple of num_stages = ", config.numStages));
     return absl::OkStatus();
   case ScheduleKind::ZbH1:
   case ScheduleKind::ZbH2:
@@ -139,8 +136,8 @@ absl::Status moai::checkConfig(const ParallelConfig &config) {
   }
   int64_t chunks = config.schedule == ScheduleKind::ZbV ? 2 : 1;
   if (config.virtualStages != chunks)
-    return absl::InvalidArgumentError(absl::StrCat("virtual_stages is ", config.virtualStages, ", but schedule ",
-                                                   toString(config.schedule).str(), " needs ", chunks));
+    return absl::InvalidArgumentError(
+        absl::StrCat("virtual_stages is ", config.virtualStages, ", but schedule ", toString(config.schedule).str(), " needs ", chunks));
   // The weight gradient runs later than the input gradient, so what it needs cannot be dropped in between.
   if (config.recomputation != Recomputation::None)
     return absl::InvalidArgumentError(absl::StrCat("recomputation is ", toString(config.recomputation).str(), ", but schedule ",

@@ -1,15 +1,15 @@
 //===- Compile.cpp - Candidates compiled in parallel -----------------------===//
 #include "Compile.h"
 #include "absl/strings/str_format.h"
-#include "moai/CostModel/GraphCost.h"
-#include "moai/IR/Moai.h"
-#include "moai/Passes/Pipelines.h"
-#include "moai/Support/File.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
+#include "moai/CostModel/GraphCost.h"
+#include "moai/IR/Moai.h"
+#include "moai/Passes/Pipelines.h"
+#include "moai/Support/File.h"
 #include <mutex>
 #include <oneapi/tbb/enumerable_thread_specific.h>
 #include <oneapi/tbb/parallel_for.h>
@@ -129,7 +129,8 @@ absl::Status moai::compileCandidates(ModuleOp trainingGraph, const PlanRequest &
   return absl::OkStatus();
 }
 
-OwningOpRef<ModuleOp> moai::compileCandidate(ModuleOp trainingGraph, const ParallelConfig &config, const PlanRequest &request, std::string &reason) {
+OwningOpRef<ModuleOp> moai::compileCandidate(ModuleOp trainingGraph, const ParallelConfig &config, const PlanRequest &request,
+                                             std::string &reason) {
   Worker worker(trainingGraph, "", request);
   return worker.compile(config, reason);
 }

@@ -150,8 +150,8 @@ std::string moai::formatMoaiLine(const ParallelConfig &config, MoaiGeneration ge
   auto boolean = [](bool value) { return value ? "true" : "false"; };
   std::string line = "No PP, ";
   if (config.numStages > 1)
-    line = absl::StrFormat("num_stages : %d, num_micro_batches : %d, batch_per_device : %d, ", config.numStages,
-                           config.numMicroBatches, config.batchPerDevice);
+    line = absl::StrFormat("num_stages : %d, num_micro_batches : %d, batch_per_device : %d, ", config.numStages, config.numMicroBatches,
+                           config.batchPerDevice);
   line += config.tensorParallel > 1 ? absl::StrFormat("tensor_parallel : %d, ", config.tensorParallel) : "No TP, ";
   absl::StrAppend(&line, "recomputation : ", formatRecomputation(config.recomputation, generation),
                   ", distribute_param : ", boolean(config.zero > 0));

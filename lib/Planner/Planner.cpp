@@ -3,12 +3,12 @@
 #include "Compile.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/Pass/PassManager.h"
 #include "moai/CostModel/StepTime.h"
 #include "moai/IR/Moai.h"
 #include "moai/Passes/Pipelines.h"
 #include "moai/Support/Log.h"
-#include "mlir/IR/Diagnostics.h"
-#include "mlir/Pass/PassManager.h"
 #include <chrono>
 #include <cmath>
 
@@ -44,8 +44,9 @@ void moai::rejectWhatDoesNotFit(llvm::MutableArrayRef<Candidate> candidates, int
       if (over <= worst)
         continue;
       worst = over;
-      candidate.rejected = Rejection{"memory", absl::StrFormat("stage %d needs %.0f MiB per device, %.0f MiB may be used", index, toMiB(stage.memory.total()),
-                                                               toMiB(memoryLimit)),
+      candidate.rejected = Rejection{"memory",
+                                     absl::StrFormat("stage %d needs %.0f MiB per device, %.0f MiB may be used", index,
+                                                     toMiB(stage.memory.total()), toMiB(memoryLimit)),
                                      static_cast<int64_t>(index) * devicesPerStage, over};
     }
   }
@@ -80,10 +81,11 @@ static absl::Status nothingFits(const Plan &plan) {
         absl::StrCat(plan.model.path, ": none of the ", plan.candidates.size(), " candidates compiles; the last one: ", compileReason));
   std::string advice = "take a larger accelerator, or a larger --memory-ratio";
   if (plan.model.largestTensorBytes > plan.deviceMemoryBytes)
-    advice = absl::StrFormat("the graph makes a tensor of %.2f TB per sample (%s), which no splitting of layers helps against", plan.model.largestTensorBytes / 1e12,
-                             plan.model.largestTensor);
+    advice = absl::StrFormat("the graph makes a tensor of %.2f TB per sample (%s), which no splitting of layers helps against",
+                             plan.model.largestTensorBytes / 1e12, plan.model.largestTensor);
   return absl::ResourceExhaustedError(absl::StrFormat(
-      "%s: none of the %d candidates fits: the nearest (num_stages %d, num_micro_batches %d, batch_per_device %d, recomputation %s) is %.0f MiB over: %s; %s",
+      "%s: none of the %d candidates fits: the nearest (num_stages %d, num_micro_batches %d, batch_per_device %d, recomputation %s) is "
+      "%.0f MiB over: %s; %s",
       plan.model.path, plan.candidates.size(), nearest->config.numStages, nearest->config.numMicroBatches, nearest->config.batchPerDevice,
       toString(nearest->config.recomputation).str(), toMiB(nearest->rejected->bytesOver), nearest->rejected->reason, advice));
 }
@@ -102,11 +104,12 @@ absl::StatusOr<Plan> moai::planModel(mlir::ModuleOp module, const ModelSummary &
   plan.space = "moai";
   plan.generation = toString(request.generation).str();
   if (!model.hasLoss)
-    return absl::InvalidArgumentError(
-        absl::StrCat(model.path, ": the graph returns no loss, so there is no training step to plan; export a module whose forward returns the loss "
-                                 "(--describe works without)"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        model.path, ": the graph returns no loss, so there is no training step to plan; export a module whose forward returns the loss "
+                    "(--describe works without)"));
 
-  auto configs = enumerateMoaiSpace({request.accelerator.numDevices, request.accelerator.numNodes(), request.globalBatches, request.generation});
+  auto configs =
+      enumerateMoaiSpace({request.accelerator.numDevices, request.accelerator.numNodes(), request.globalBatches, request.generation});
   if (!configs.ok())
     return configs.status();
   if (request.globalBatches.size() > 1 && request.log)

@@ -33,8 +33,7 @@ absl::StatusOr<PipelineOrder> moai::buildSchedule(ScheduleKind kind, int64_t sta
     return absl::InvalidArgumentError(absl::StrCat("a pipeline of ", stages, " stages and ", microBatches,
                                                    " micro-batches cannot be scheduled, expected at least 1 of each"));
   if (kind != ScheduleKind::GPipe && kind != ScheduleKind::OneFOneB)
-    return absl::UnimplementedError(
-        absl::StrCat("schedule ", toString(kind).str(), " cannot be built yet, use gpipe or 1f1b"));
+    return absl::UnimplementedError(absl::StrCat("schedule ", toString(kind).str(), " cannot be built yet, use gpipe or 1f1b"));
   PipelineOrder order;
   order.reserve(stages);
   for (int64_t stage = 0; stage < stages; ++stage)
@@ -43,8 +42,8 @@ absl::StatusOr<PipelineOrder> moai::buildSchedule(ScheduleKind kind, int64_t sta
 }
 
 static std::string describe(const PipelineTask &task, int64_t stage) {
-  return absl::StrCat(task.kind == PipelineTask::Forward ? "forward" : "backward", " of micro-batch ", task.microBatch,
-                      " on stage ", stage);
+  return absl::StrCat(task.kind == PipelineTask::Forward ? "forward" : "backward", " of micro-batch ", task.microBatch, " on stage ",
+                      stage);
 }
 
 static absl::Status verifyStage(const StageOrder &tasks, int64_t stage, int64_t microBatches) {
@@ -53,8 +52,8 @@ static absl::Status verifyStage(const StageOrder &tasks, int64_t stage, int64_t 
   done[1].resize(microBatches);
   for (const PipelineTask &task : tasks) {
     if (task.microBatch < 0 || task.microBatch >= microBatches)
-      return absl::InvalidArgumentError(absl::StrCat("the schedule has the ", describe(task, stage), ", expected micro-batches 0 to ",
-                                                     microBatches - 1));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the schedule has the ", describe(task, stage), ", expected micro-batches 0 to ", microBatches - 1));
     if (done[task.kind][task.microBatch])
       return absl::InvalidArgumentError(absl::StrCat("the schedule runs the ", describe(task, stage), " twice"));
     if (task.kind == PipelineTask::Backward && !done[PipelineTask::Forward][task.microBatch])
@@ -70,8 +69,8 @@ static absl::Status verifyStage(const StageOrder &tasks, int64_t stage, int64_t 
 
 absl::Status moai::verifySchedule(const PipelineOrder &order, int64_t microBatches) {
   if (order.empty() || microBatches < 1)
-    return absl::InvalidArgumentError(absl::StrCat("the schedule has ", order.size(), " stages and ", microBatches,
-                                                   " micro-batches, expected at least 1 of each"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the schedule has ", order.size(), " stages and ", microBatches, " micro-batches, expected at least 1 of each"));
   int64_t stages = order.size();
   for (int64_t stage = 0; stage < stages; ++stage)
     if (absl::Status status = verifyStage(order[stage], stage, microBatches); !status.ok())
@@ -106,8 +105,8 @@ absl::Status moai::verifySchedule(const PipelineOrder &order, int64_t microBatch
     if (next[stage] < order[stage].size()) {
       const PipelineTask &task = order[stage][next[stage]];
       int64_t from = task.kind == PipelineTask::Forward ? stage - 1 : stage + 1;
-      return absl::InvalidArgumentError(absl::StrCat("the schedule deadlocks: the ", describe(task, stage), " waits for stage ", from,
-                                                     ", which waits in turn"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the schedule deadlocks: the ", describe(task, stage), " waits for stage ", from, ", which waits in turn"));
     }
   return absl::OkStatus();
 }

@@ -13,8 +13,8 @@ TEST(Dim, PrintsAndParses) {
     Dim dim;
     const char *text;
   } cases[] = {
-      {Dim(0), "0"}, {Dim(4096), "4096"},       {Dim(-3), "-3"},         {b, "b"},
-      {b * s, "b*s"}, {b * s - b, "b*s - b"},   {Dim(2) * s * s, "2*s*s"}, {s + 1, "s + 1"},
+      {Dim(0), "0"},          {Dim(4096), "4096"},    {Dim(-3), "-3"},           {b, "b"},
+      {b * s, "b*s"},         {b * s - b, "b*s - b"}, {Dim(2) * s * s, "2*s*s"}, {s + 1, "s + 1"},
       {b * t - 7, "b*t - 7"},
   };
   for (const Case &c : cases) {

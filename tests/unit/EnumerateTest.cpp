@@ -8,9 +8,7 @@ using namespace moai;
 namespace {
 constexpr auto V24_2 = MoaiGeneration::V24_2, V24_4 = MoaiGeneration::V24_4, V24_5 = MoaiGeneration::V24_5;
 
-std::string failure(const SearchSpaceRequest &request) {
-  return std::string(enumerateMoaiSpace(request).status().message());
-}
+std::string failure(const SearchSpaceRequest &request) { return std::string(enumerateMoaiSpace(request).status().message()); }
 
 // `The number of candidates is N` of MoAI's published logs.
 TEST(Enumerate, GivesThePublishedCounts) {
@@ -44,10 +42,8 @@ TEST(Enumerate, HasThePublishedChoices) {
        "num_stages : 2, num_micro_batches : 16, batch_per_device : 1, No TP, recomputation : false, distribute_param : true"},
       {{64, 8, {256}, V24_2},
        "num_stages : 2, num_micro_batches : 8, batch_per_device : 1, No TP, recomputation : false, distribute_param : true"},
-      {{32, 4, {256}, V24_5},
-       "No PP, No TP, recomputation : default(1), distribute_param : true, distribute_low_prec_param : true"},
-      {{32, 4, {256, 1}, V24_5},
-       "No PP, No TP, recomputation : default(1), distribute_param : true, distribute_low_prec_param : false"},
+      {{32, 4, {256}, V24_5}, "No PP, No TP, recomputation : default(1), distribute_param : true, distribute_low_prec_param : true"},
+      {{32, 4, {256, 1}, V24_5}, "No PP, No TP, recomputation : default(1), distribute_param : true, distribute_low_prec_param : false"},
   };
   for (const Case &c : cases) {
     absl::StatusOr<std::vector<ParallelConfig>> candidates = enumerateMoaiSpace(c.request);

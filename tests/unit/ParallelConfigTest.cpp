@@ -1,6 +1,6 @@
 //===- ParallelConfigTest.cpp - One way of splitting a training step --------===//
-#include "moai/Plan/Cost.h"
 #include "moai/Plan/ParallelConfig.h"
+#include "moai/Plan/Cost.h"
 #include "gtest/gtest.h"
 #include <limits>
 
@@ -9,8 +9,7 @@ using namespace moai;
 namespace {
 TEST(ParallelConfig, ReadsMoaisQwenRun) {
   // Qwen1.5-7B on 4xLarge: num_stages 2, num_micro_batches 16, batch_per_device 1 at a global batch of 256 on 32 devices.
-  absl::StatusOr<ParallelConfig> config =
-      parseConfig(" num_stages=2, num_micro_batches = 16,batch_per_device=1,data_parallel=16,zero=1");
+  absl::StatusOr<ParallelConfig> config = parseConfig(" num_stages=2, num_micro_batches = 16,batch_per_device=1,data_parallel=16,zero=1");
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->globalBatch(), 256);
   EXPECT_EQ(config->numDevices(), 32);
@@ -29,10 +28,10 @@ TEST(ParallelConfig, PrintsEveryField) {
 
 TEST(ParallelConfig, RoundTripsEveryKey) {
   for (const char *text :
-       {"num_stages=4", "num_micro_batches=7", "batch_per_device=3", "data_parallel=5", "tensor_parallel=2",
-        "context_parallel=9", "data_parallel=4,expert_parallel=2", "tensor_parallel=2,sequence_parallel=true", "zero=3",
-        "low_precision_params=false", "recomputation=selective", "recomputation=full", "schedule=gpipe",
-        "schedule=interleaved-1f1b,virtual_stages=3", "schedule=zb-h1", "schedule=zb-h2", "schedule=zb-v,virtual_stages=2"}) {
+       {"num_stages=4", "num_micro_batches=7", "batch_per_device=3", "data_parallel=5", "tensor_parallel=2", "context_parallel=9",
+        "data_parallel=4,expert_parallel=2", "tensor_parallel=2,sequence_parallel=true", "zero=3", "low_precision_params=false",
+        "recomputation=selective", "recomputation=full", "schedule=gpipe", "schedule=interleaved-1f1b,virtual_stages=3", "schedule=zb-h1",
+        "schedule=zb-h2", "schedule=zb-v,virtual_stages=2"}) {
     absl::StatusOr<ParallelConfig> config = parseConfig(text);
     ASSERT_TRUE(config.ok()) << config.status();
     EXPECT_NE(*config, ParallelConfig()) << text;
@@ -80,8 +79,7 @@ TEST(ParallelConfig, RefusesWithOneSentence) {
       {"schedule=1F1B", "schedule is '1F1B', expected one of gpipe, 1f1b, interleaved-1f1b, zb-h1, zb-h2, zb-v"},
       {"data_parallel=4,context_parallel=2,expert_parallel=3",
        "expert_parallel is 3, expected a divisor of data_parallel x context_parallel = 8"},
-      {"virtual_stages=2",
-       "virtual_stages is 2, but schedule 1f1b has one; use interleaved-1f1b or leave virtual_stages at 1"},
+      {"virtual_stages=2", "virtual_stages is 2, but schedule 1f1b has one; use interleaved-1f1b or leave virtual_stages at 1"},
       {"schedule=interleaved-1f1b", "virtual_stages is 1, but schedule interleaved-1f1b needs at least 2; use 1f1b"},
       {"schedule=interleaved-1f1b,virtual_stages=2,num_stages=4,num_micro_batches=6",
        "num_micro_batches is 6, but schedule interleaved-1f1b needs a multiple of num_stages = 4"},

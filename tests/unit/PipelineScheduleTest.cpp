@@ -53,8 +53,7 @@ TEST(PipelineSchedule, VerifierNamesTheFault) {
   EXPECT_EQ(message({{{F, 0}, {B, 0}, {F, 1}}}, 2), "the schedule never runs the backward of micro-batch 1 on stage 0");
   EXPECT_EQ(message({{{F, 0}, {B, 0}, {F, 0}}}, 1), "the schedule runs the forward of micro-batch 0 on stage 0 twice");
   EXPECT_EQ(message({{{B, 0}, {F, 0}}}, 1), "the schedule runs the backward of micro-batch 0 on stage 0 before its forward");
-  EXPECT_EQ(message({{{F, 3}, {B, 3}}}, 1),
-            "the schedule has the forward of micro-batch 3 on stage 0, expected micro-batches 0 to 0");
+  EXPECT_EQ(message({{{F, 3}, {B, 3}}}, 1), "the schedule has the forward of micro-batch 3 on stage 0, expected micro-batches 0 to 0");
   EXPECT_EQ(message({}, 1), "the schedule has 0 stages and 1 micro-batches, expected at least 1 of each");
   // Stage 0 wants micro-batch 0 back before it sends 1; stage 1 wants 1 before it returns 0.
   EXPECT_EQ(message({{{F, 0}, {B, 0}, {F, 1}, {B, 1}}, {{F, 0}, {F, 1}, {B, 0}, {B, 1}}}, 2),

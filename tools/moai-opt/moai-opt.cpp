@@ -1,8 +1,8 @@
 //===- moai-opt.cpp - Runs passes on moai modules --------------------------===//
-#include "moai/IR/Moai.h"
-#include "moai/Passes/Pipelines.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
+#include "moai/IR/Moai.h"
+#include "moai/Passes/Pipelines.h"
 
 int main(int argc, char **argv) {
   mlir::DialectRegistry registry;

@@ -2,12 +2,12 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "moai/Export/Report.h"
 #include "moai/IR/Moai.h"
 #include "moai/Import/Import.h"
 #include "moai/Planner/Planner.h"
 #include "moai/Support/File.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Process.h"
@@ -24,31 +24,40 @@ enum class Format { Text, JSON };
 
 cl::OptionCategory category("Options");
 cl::opt<std::string> model(cl::Positional, cl::desc("MODEL.pt2"), cl::cat(category));
-cl::opt<std::string> acceleratorSpec("accelerator", cl::desc("What to plan for: a MoAI flavor (4xLarge.2048GB), a device and a count (h100:64), or a .json file"),
-                                     cl::value_desc("NAME"), cl::cat(category));
-cl::opt<std::string> batchList("global-batch", cl::desc("Samples of one step over all devices; several, as in 256,1, for a run that meets several"),
+cl::opt<std::string>
+    acceleratorSpec("accelerator",
+                    cl::desc("What to plan for: a MoAI flavor (4xLarge.2048GB), a device and a count (h100:64), or a .json file"),
+                    cl::value_desc("NAME"), cl::cat(category));
+cl::opt<std::string> batchList("global-batch",
+                               cl::desc("Samples of one step over all devices; several, as in 256,1, for a run that meets several"),
                                cl::value_desc("N[,N...]"), cl::cat(category));
-cl::opt<std::string> space("space", cl::desc("Candidates to try: moai, the space MoAI Platform documents (default)"), cl::init("moai"), cl::value_desc("NAME"),
-                           cl::cat(category));
-cl::opt<std::string> generation("maf", cl::desc("Release of MoAI whose space it is: 24.2 (default), 24.4 or 24.5"), cl::init("24.2"), cl::value_desc("RELEASE"),
-                                cl::cat(category));
-cl::opt<std::string> optimizer("optimizer", cl::desc("Optimizer whose states count: adamw (default)"), cl::init("adamw"), cl::value_desc("NAME"), cl::cat(category));
-cl::opt<double> memoryRatio("memory-ratio", cl::desc("Part of a device's memory that a plan may use (default 0.8)"), cl::init(0.8), cl::value_desc("R"),
-                            cl::cat(category));
-cl::opt<double> expertImbalance("expert-imbalance", cl::desc("Rows of the busiest expert over the average (default 1: balanced)"), cl::init(1.0), cl::value_desc("X"),
-                                cl::cat(category));
-cl::opt<std::string> sequenceLength("seq-len", cl::desc("Sequence length to plan for, instead of the exported one"), cl::value_desc("N"), cl::cat(category));
-cl::list<std::string> shapes("shape", cl::desc("Value for a dimension of a dynamic export, by the names --describe shows"), cl::value_desc("NAME=N"), cl::cat(category));
+cl::opt<std::string> space("space", cl::desc("Candidates to try: moai, the space MoAI Platform documents (default)"), cl::init("moai"),
+                           cl::value_desc("NAME"), cl::cat(category));
+cl::opt<std::string> generation("maf", cl::desc("Release of MoAI whose space it is: 24.2 (default), 24.4 or 24.5"), cl::init("24.2"),
+                                cl::value_desc("RELEASE"), cl::cat(category));
+cl::opt<std::string> optimizer("optimizer", cl::desc("Optimizer whose states count: adamw (default)"), cl::init("adamw"),
+                               cl::value_desc("NAME"), cl::cat(category));
+cl::opt<double> memoryRatio("memory-ratio", cl::desc("Part of a device's memory that a plan may use (default 0.8)"), cl::init(0.8),
+                            cl::value_desc("R"), cl::cat(category));
+cl::opt<double> expertImbalance("expert-imbalance", cl::desc("Rows of the busiest expert over the average (default 1: balanced)"),
+                                cl::init(1.0), cl::value_desc("X"), cl::cat(category));
+cl::opt<std::string> sequenceLength("seq-len", cl::desc("Sequence length to plan for, instead of the exported one"), cl::value_desc("N"),
+                                    cl::cat(category));
+cl::list<std::string> shapes("shape", cl::desc("Value for a dimension of a dynamic export, by the names --describe shows"),
+                             cl::value_desc("NAME=N"), cl::cat(category));
 cl::opt<bool> describe("describe", cl::desc("Print what was understood of the model, and plan nothing"), cl::cat(category));
 cl::opt<bool> strict("strict", cl::desc("Refuse models with ops that moai doesn't know"), cl::cat(category));
-cl::opt<std::string> outputFolder("o", cl::desc("Folder for plan.json and the chosen candidate's IR"), cl::value_desc("DIR"), cl::cat(category));
-cl::opt<std::string> dumpFolder("dump-candidates", cl::desc("Folder for the IR of every candidate, for moai-opt"), cl::value_desc("DIR"), cl::cat(category));
+cl::opt<std::string> outputFolder("o", cl::desc("Folder for plan.json and the chosen candidate's IR"), cl::value_desc("DIR"),
+                                  cl::cat(category));
+cl::opt<std::string> dumpFolder("dump-candidates", cl::desc("Folder for the IR of every candidate, for moai-opt"), cl::value_desc("DIR"),
+                                cl::cat(category));
 cl::opt<Format> format("format", cl::desc("Form of the result on standard output"), cl::init(Format::Text),
-                       cl::values(clEnumValN(Format::Text, "text", "tables (default)"), clEnumValN(Format::JSON, "json", "the content of plan.json")),
+                       cl::values(clEnumValN(Format::Text, "text", "tables (default)"),
+                                  clEnumValN(Format::JSON, "json", "the content of plan.json")),
                        cl::cat(category));
 cl::opt<bool> noTimes("no-times", cl::desc("Leave measured times out of the JSON, so that outputs can be compared"), cl::cat(category));
-cl::opt<std::string> threads("threads", cl::desc("Threads that compile (default: one per core); the plan is the same on any number"), cl::value_desc("N"),
-                             cl::cat(category));
+cl::opt<std::string> threads("threads", cl::desc("Threads that compile (default: one per core); the plan is the same on any number"),
+                             cl::value_desc("N"), cl::cat(category));
 cl::opt<bool> listThem("list-accelerators", cl::desc("Print the flavors and devices that --accelerator knows"), cl::cat(category));
 
 const char *const kOverview =
@@ -91,7 +100,8 @@ static std::optional<std::string> readFlags(Request &request) {
   if (model.empty())
     return "name a model, as in moai-plan MODEL.pt2 --accelerator=4xLarge.2048GB --global-batch=256";
   if (describe)
-    for (const auto &[given, flag] : {std::pair(acceleratorSpec.getNumOccurrences(), "--accelerator"), {outputFolder.getNumOccurrences(), "-o"},
+    for (const auto &[given, flag] : {std::pair(acceleratorSpec.getNumOccurrences(), "--accelerator"),
+                                      {outputFolder.getNumOccurrences(), "-o"},
                                       {dumpFolder.getNumOccurrences(), "--dump-candidates"}})
       if (given)
         return absl::StrCat("--describe plans nothing, so ", flag, " contradicts it; leave one of them out");
@@ -105,7 +115,8 @@ static std::optional<std::string> readFlags(Request &request) {
   for (llvm::StringRef part : parts) {
     std::optional<int64_t> batch = parsePositive(part);
     if (!batch || *batch > (int64_t(1) << 40))
-      return absl::StrCat("--global-batch=", batchList.getValue(), ": expected one or more whole numbers from 1 to 2^40, separated by commas");
+      return absl::StrCat("--global-batch=", batchList.getValue(),
+                          ": expected one or more whole numbers from 1 to 2^40, separated by commas");
     request.plan.globalBatches.push_back(*batch);
   }
   if (!parts.empty())

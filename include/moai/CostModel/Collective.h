@@ -24,8 +24,7 @@ enum class CollectiveKind : uint8_t { AllGather, ReduceScatter, AllReduce, AllTo
 ///    bandwidths counts. N hops cross nodes (all-reduce: 2 N) and pay interNode's latency;
 ///  - in an all-to-all over nodes the parts for other nodes leave through the NICs in the same way.
 /// Trees are not modelled: small all-reduces over many nodes come out too slow.
-double collectiveSeconds(CollectiveKind kind, double bytes, int64_t groupSize, const Accelerator &accelerator,
-                         int64_t stride = 1);
+double collectiveSeconds(CollectiveKind kind, double bytes, int64_t groupSize, const Accelerator &accelerator, int64_t stride = 1);
 
 /// Seconds from a device of one stage to its peer in the next. Where that crosses nodes, every device of the node
 /// sends at once and gets its share of the node's NICs.

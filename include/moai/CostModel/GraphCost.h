@@ -2,10 +2,10 @@
 #ifndef MOAI_COSTMODEL_GRAPHCOST_H
 #define MOAI_COSTMODEL_GRAPHCOST_H
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "moai/CostModel/Hardware.h"
 #include "moai/IR/Moai.h"
 #include "moai/Plan/StageProgram.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/StringMap.h"
 
 namespace moai {

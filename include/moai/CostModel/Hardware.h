@@ -39,11 +39,11 @@ struct Accelerator {
   Device device;
   int64_t numDevices = 1;
   int64_t devicesPerNode = 1;
-  Link intraNode;             ///< latency of a ring's hop inside a node; nccl-tests' bus bandwidth of a full node
-  Link interNode;             ///< latency of a hop between nodes; bytesPerSecond is of all NICs of a node together
+  Link intraNode;                       ///< latency of a ring's hop inside a node; nccl-tests' bus bandwidth of a full node
+  Link interNode;                       ///< latency of a hop between nodes; bytesPerSecond is of all NICs of a node together
   double allReduceBytesPerSecond = 0;   ///< bus bandwidth of all-reduces in a node: above intraNode's where switches add
   double collectiveOverheadSeconds = 0; ///< of any collective, before its first hop
-  bool meshIntraNode = false; ///< groups of g devices use g-1 of a device's devicesPerNode-1 links
+  bool meshIntraNode = false;           ///< groups of g devices use g-1 of a device's devicesPerNode-1 links
 
   /// Full nodes, at least one: 12 devices of 8 per node count as one. MoAI bounds its stages by this.
   int64_t numNodes() const { return numDevices < 2 * devicesPerNode ? 1 : numDevices / devicesPerNode; }

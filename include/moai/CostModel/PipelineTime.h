@@ -2,8 +2,8 @@
 #ifndef MOAI_COSTMODEL_PIPELINETIME_H
 #define MOAI_COSTMODEL_PIPELINETIME_H
 
-#include "llvm/ADT/ArrayRef.h"
 #include "moai/Plan/PipelineTask.h"
+#include "llvm/ADT/ArrayRef.h"
 #include <vector>
 
 namespace moai {
@@ -21,8 +21,8 @@ struct PipelineTime {
 /// `backwardSeconds` are of one micro-batch on each stage; `transferSeconds[i]` is one message between stage i and i+1 in
 /// either direction (p-1 values). Transfers overlap with computation and never wait for each other. The order must have
 /// passed verifySchedule. O(stages x micro-batches), at most two passes.
-PipelineTime simulatePipeline(const PipelineOrder &order, llvm::ArrayRef<double> forwardSeconds,
-                              llvm::ArrayRef<double> backwardSeconds, llvm::ArrayRef<double> transferSeconds);
+PipelineTime simulatePipeline(const PipelineOrder &order, llvm::ArrayRef<double> forwardSeconds, llvm::ArrayRef<double> backwardSeconds,
+                              llvm::ArrayRef<double> transferSeconds);
 
 } // namespace moai
 

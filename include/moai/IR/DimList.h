@@ -2,8 +2,8 @@
 #ifndef MOAI_IR_DIMLIST_H
 #define MOAI_IR_DIMLIST_H
 
-#include "moai/Plan/Dim.h"
 #include "mlir/Support/StorageUniquer.h"
+#include "moai/Plan/Dim.h"
 #include "llvm/ADT/Hashing.h"
 
 namespace moai {

@@ -2,9 +2,6 @@
 #ifndef MOAI_IR_MOAI_H
 #define MOAI_IR_MOAI_H
 
-#include "moai/IR/DimList.h"
-#include "moai/Plan/Dim.h"
-#include "moai/Plan/Work.h"
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinAttributes.h"
@@ -13,6 +10,9 @@
 #include "mlir/IR/OpDefinition.h"
 #include "mlir/IR/OpImplementation.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "moai/IR/DimList.h"
+#include "moai/Plan/Dim.h"
+#include "moai/Plan/Work.h"
 #include <optional>
 #include <string>
 
@@ -49,8 +49,8 @@ inline constexpr llvm::StringLiteral kName = "moai.name";           ///< argumen
 inline constexpr llvm::StringLiteral kPhase = "moai.phase";         ///< op: "backward"; absent in the forward
 inline constexpr llvm::StringLiteral kStage = "moai.stage";         ///< op or function: pipeline stage, from 0
 inline constexpr llvm::StringLiteral kBlock = "moai.block";         ///< call: name of the repeated block's instance
-inline constexpr llvm::StringLiteral kPosition = "moai.position"; ///< op of @step: number of the forward op it belongs to
-inline constexpr llvm::StringLiteral kPart = "moai.part";       ///< op of @step: load or update, outside the micro-batches
+inline constexpr llvm::StringLiteral kPosition = "moai.position";   ///< op of @step: number of the forward op it belongs to
+inline constexpr llvm::StringLiteral kPart = "moai.part";           ///< op of @step: load or update, outside the micro-batches
 inline constexpr llvm::StringLiteral kRecompute = "moai.recompute"; ///< op: runs a second time, in the backward
 inline constexpr llvm::StringLiteral kSchedule = "moai.schedule";   ///< stage function: +k forward, -k backward of micro-batch k, from 1
 inline constexpr llvm::StringLiteral kMemory = "moai.memory";       ///< stage function: planned bytes by category

@@ -2,8 +2,8 @@
 #ifndef MOAI_IR_STORAGE_H
 #define MOAI_IR_STORAGE_H
 
-#include "moai/IR/Moai.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "moai/IR/Moai.h"
 #include "llvm/ADT/DenseMap.h"
 
 namespace moai {

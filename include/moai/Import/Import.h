@@ -2,11 +2,11 @@
 #ifndef MOAI_IMPORT_IMPORT_H
 #define MOAI_IMPORT_IMPORT_H
 
-#include "moai/Plan/Model.h"
 #include "absl/status/statusor.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/IR/OwningOpRef.h"
+#include "moai/Plan/Model.h"
 #include "llvm/ADT/StringMap.h"
 #include <optional>
 

@@ -2,10 +2,10 @@
 #ifndef MOAI_PASSES_PIPELINES_H
 #define MOAI_PASSES_PIPELINES_H
 
+#include "mlir/Pass/PassManager.h"
 #include "moai/CostModel/GraphCost.h"
 #include "moai/Passes/MemoryWalk.h"
 #include "moai/Passes/Passes.h"
-#include "mlir/Pass/PassManager.h"
 
 namespace moai {
 

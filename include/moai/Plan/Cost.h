@@ -18,14 +18,12 @@ struct CostBreakdown {
   double gradientReduce = 0;  ///< exposed reduction of gradients over the data axis
   double optimizer = 0;       ///< the update
 
-  double total() const {
-    return forward + backward + recompute + bubble + transfer + parameterGather + gradientReduce + optimizer;
-  }
+  double total() const { return forward + backward + recompute + bubble + transfer + parameterGather + gradientReduce + optimizer; }
 };
 
 /// Bytes on each device of one stage at the moment of its peak.
 struct StageMemory {
-  int64_t parameters = 0;      ///< compute copy and, where kept, the master copy's gathered part
+  int64_t parameters = 0; ///< compute copy and, where kept, the master copy's gathered part
   int64_t gradients = 0;
   int64_t optimizerStates = 0; ///< master parameters included
   int64_t activations = 0;     ///< saved for backward by the micro-batches in flight

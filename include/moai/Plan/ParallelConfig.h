@@ -28,13 +28,13 @@ struct ParallelConfig {
   int64_t dataParallel = 1;
   int64_t tensorParallel = 1;
   int64_t contextParallel = 1;
-  int64_t expertParallel = 1;      ///< splits the experts inside data x context; adds no devices
-  bool sequenceParallel = false;   ///< norms and residuals are split along the sequence over the tensor axis
-  int64_t zero = 0;                ///< sharded over data: 1 optimizer states, 2 and gradients, 3 and parameters
-  bool lowPrecisionParams = true;  ///< the gathered copy of the parameters is bf16, otherwise fp32
+  int64_t expertParallel = 1;     ///< splits the experts inside data x context; adds no devices
+  bool sequenceParallel = false;  ///< norms and residuals are split along the sequence over the tensor axis
+  int64_t zero = 0;               ///< sharded over data: 1 optimizer states, 2 and gradients, 3 and parameters
+  bool lowPrecisionParams = true; ///< the gathered copy of the parameters is bf16, otherwise fp32
   Recomputation recomputation = Recomputation::None;
   ScheduleKind schedule = ScheduleKind::OneFOneB;
-  int64_t virtualStages = 1;       ///< model chunks per stage
+  int64_t virtualStages = 1; ///< model chunks per stage
 
   /// batchPerDevice x numMicroBatches x dataParallel: samples of one step.
   int64_t globalBatch() const;

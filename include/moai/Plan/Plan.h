@@ -15,7 +15,7 @@ namespace moai {
 
 /// Why a candidate is out. A value, never an error.
 struct Rejection {
-  std::string phase;     ///< compile or memory
+  std::string phase; ///< compile or memory
   std::string reason;
   int64_t rank = 0;      ///< first device on which it fails
   int64_t bytesOver = 0; ///< beyond the limit, where memory is the reason
@@ -38,15 +38,15 @@ struct Elapsed {
 struct Plan {
   ModelSummary model;
   llvm::json::Object accelerator;
-  int64_t deviceMemoryBytes = 0;  ///< of one device
-  double memoryRatio = 0.8;       ///< usable part of it
+  int64_t deviceMemoryBytes = 0; ///< of one device
+  double memoryRatio = 0.8;      ///< usable part of it
   std::vector<int64_t> globalBatches;
   std::string optimizer = "adamw";
   std::string space;
   std::string generation;
   std::vector<Candidate> candidates; ///< in the order of enumeration
   std::optional<size_t> selected;
-  std::string selectedLine;          ///< MoAI's line for it
+  std::string selectedLine; ///< MoAI's line for it
   Elapsed elapsed;
 
   int64_t numPossible() const;

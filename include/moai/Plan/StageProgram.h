@@ -11,11 +11,11 @@ namespace moai {
 
 /// A collective of a stage's program, run once per step.
 struct StageCollective {
-  std::string kind;        ///< all_gather, reduce_scatter or all_reduce
-  std::string axis;        ///< data, or tied for a parameter shared between stages
+  std::string kind; ///< all_gather, reduce_scatter or all_reduce
+  std::string axis; ///< data, or tied for a parameter shared between stages
   int64_t groupSize = 1;
-  int64_t bytes = 0;       ///< of the whole buffer
-  int64_t count = 1;       ///< buckets
+  int64_t bytes = 0; ///< of the whole buffer
+  int64_t count = 1; ///< buckets
 };
 
 /// One stage as read off its compiled IR: plain numbers that cross threads, where IR may not.

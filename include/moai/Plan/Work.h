@@ -12,8 +12,8 @@ enum class OpKernel : uint8_t { View, Matmul, Attention, Memory };
 /// Work of one op on one device.
 struct OpWork {
   OpKernel kernel = OpKernel::View;
-  double flops = 0; ///< floating-point operations; matmuls count 2 m n k, attention is never halved for causality
-  double bytes = 0; ///< bytes read and written once each
+  double flops = 0;          ///< floating-point operations; matmuls count 2 m n k, attention is never halved for causality
+  double bytes = 0;          ///< bytes read and written once each
   bool lowPrecision = false; ///< operands are 16 bits wide or narrower
 };
 

@@ -3,9 +3,9 @@
 #define MOAI_PLANNER_ENUMERATE_H
 
 #include "absl/status/statusor.h"
+#include "moai/Plan/ParallelConfig.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
-#include "moai/Plan/ParallelConfig.h"
 #include <string>
 #include <vector>
 
