@@ -200,6 +200,12 @@ static void attention(Lowering &l) {
   for (size_t i : {0, 1, 2})
     requireSame(l, l.dims(key)[i], l.dims(value)[i]);
   ValueId mask = l.optionalTensor("attn_mask");
+  if (mask != kNoValue && l.rank(mask) <= 4) {
+    // Broadcast against the scores, whose lengths are those of query and key.
+    DimId scores[4] = {l.dims(query)[0], l.dims(query)[1], l.dims(query)[2], l.dims(key)[2]};
+    for (unsigned back = 1; back <= l.rank(mask); ++back)
+      l.graph.dims.unify(l.dims(mask)[l.rank(mask) - back], scores[4 - back], /*sure=*/false);
+  }
   double scale = l.number("scale", 0);
   if (!l.has("scale")) {
     int64_t width = l.graph.dims.hint(l.dims(query)[3]);

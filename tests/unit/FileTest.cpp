@@ -1,0 +1,56 @@
+//===- FileTest.cpp - Files that are written whole or not at all -----------===//
+#include "moai/Support/File.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
+
+using namespace moai;
+
+namespace {
+
+class FileTest : public testing::Test {
+protected:
+  void SetUp() override { ASSERT_FALSE(llvm::sys::fs::createUniqueDirectory("moai-file-test", folder)); }
+  void TearDown() override { llvm::sys::fs::remove_directories(folder); }
+  std::string path(llvm::StringRef name) { return (folder + "/" + name).str(); }
+  std::string read(llvm::StringRef name) {
+    auto buffer = llvm::MemoryBuffer::getFile(path(name));
+    return buffer ? (*buffer)->getBuffer().str() : "no file";
+  }
+  unsigned countEntries() {
+    unsigned count = 0;
+    std::error_code error;
+    for (llvm::sys::fs::directory_iterator it(folder, error), end; it != end && !error; it.increment(error))
+      ++count;
+    return count;
+  }
+  llvm::SmallString<128> folder;
+};
+
+TEST_F(FileTest, WritesAndReplaces) {
+  ASSERT_TRUE(writeFile(path("a"), "first").ok());
+  ASSERT_TRUE(writeFile(path("a"), "second").ok());
+  EXPECT_EQ(read("a"), "second");
+  EXPECT_EQ(countEntries(), 1u); // no temporary is left
+}
+
+TEST_F(FileTest, AFailureLeavesTheOldFile) {
+  ASSERT_TRUE(writeFile(path("a"), "old").ok());
+  // A folder that is not empty can't be renamed over.
+  ASSERT_TRUE(createFolder(path("b/c")).ok());
+  absl::Status status = writeFile(path("b"), "new");
+  EXPECT_FALSE(status.ok());
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("can't be written"));
+  EXPECT_EQ(read("a"), "old");
+  EXPECT_EQ(countEntries(), 2u);
+}
+
+TEST_F(FileTest, ChecksAFolderWithoutMakingIt) {
+  EXPECT_TRUE(checkWritableFolder(path("x/y/z")).ok());
+  EXPECT_EQ(countEntries(), 0u);
+  ASSERT_TRUE(writeFile(path("file"), "").ok());
+  EXPECT_THAT(std::string(checkWritableFolder(path("file/y")).message()), testing::HasSubstr("file is not a folder"));
+}
+
+} // namespace

@@ -1,0 +1,225 @@
+//===- ImportTest.cpp - Real exported graphs, against what PyTorch counts --===//
+#include "TestModel.h"
+
+using namespace moai;
+
+namespace {
+
+/// `parameters` is sum(p.numel()), the FLOPs are torch.utils.flop_counter's, of the forward and of the whole step.
+struct Counted {
+  const char *graph;
+  int64_t batch, sequence; ///< 0: as exported
+  int64_t parameters, forwardFlops, totalFlops;
+};
+
+const Counted kCounted[] = {
+    {"qwen1.5-7b", 1, 2048, 7721324544, 31273804365824, 94920924725248},
+    {"qwen1.5-7b-dynamic", 1, 2048, 7721324544, 31273804365824, 94920924725248},
+    {"llama-2-13b", 1, 1024, 13015864320, 27179089920000, 81966766489600},
+    {"llama-3-8b", 1, 1024, 8030261248, 15919296282624, 48032766754816},
+    {"llama-3-70b", 1, 1024, 70553706496, 145088290226176, 436639260213248},
+    {"mistral-7b-v0.1", 1, 1024, 7241732096, 15111842430976, 45610405199872},
+    {"cerebras-gpt-13b", 1, 2048, 12853386240, 56029547069440, 169806628126720},
+    {"gpt2", 2, 1024, 124439808, 583296614400, 1788544548864},
+    {"bert-large", 2, 512, 335174458, 736171655168, 2234284769280},
+    {"vit-large-patch16-224", 2, 0, 304326632, 246218850304, 741855068160},
+    {"mixtral-8x7b-grouped", 1, 4096, 46702792704, 113232517791744, 344095599886336},
+    {"mixtral-8x7b-batched", 1, 4096, 46702792704, 113232517791744, 344095599886336},
+    // Autocast changes types, not products.
+    {"bert-large-autocast", 2, 512, 335174458, 736171655168, 2234284769280},
+    {"vit-large-autocast", 2, 0, 304326632, 246218850304, 741855068160},
+};
+
+class CountedGraph : public testing::TestWithParam<Counted> {};
+
+INSTANTIATE_TEST_SUITE_P(Import, CountedGraph, testing::ValuesIn(kCounted), [](const testing::TestParamInfo<Counted> &info) {
+  std::string name = info.param.graph;
+  std::replace_if(name.begin(), name.end(), [](char c) { return !isalnum(static_cast<unsigned char>(c)); }, '_');
+  return name;
+});
+
+ImportOptions optionsOf(const Counted &counted) {
+  ImportOptions options;
+  options.batch = counted.batch;
+  if (counted.sequence)
+    options.sequenceLength = counted.sequence;
+  return options;
+}
+
+TEST_P(CountedGraph, HasPyTorchsParametersAndForwardFlops) {
+  TestContext context;
+  ModelSummary summary = importTestGraph(GetParam().graph, context, optionsOf(GetParam())).summary;
+  EXPECT_EQ(summary.parameters, GetParam().parameters);
+  EXPECT_EQ(static_cast<int64_t>(summary.forwardFlops), GetParam().forwardFlops);
+  EXPECT_THAT(summary.opaqueOps, testing::IsEmpty());
+  EXPECT_TRUE(summary.hasLoss);
+}
+
+double countFlops(mlir::func::FuncOp function, const DimBinding &binding) {
+  double flops = 0;
+  function.walk([&](mlir::Operation *op) {
+    if (auto call = llvm::dyn_cast<mlir::func::CallOp>(op))
+      flops += countFlops(mlir::SymbolTable::lookupNearestSymbolFrom<mlir::func::FuncOp>(call, call.getCalleeAttr()), binding);
+    else if (auto work = llvm::dyn_cast<WorkOpInterface>(op))
+      flops += work.getWork(binding).flops;
+  });
+  return flops;
+}
+
+// The backward that BuildBackward makes multiplies as much as autograd's.
+TEST_P(CountedGraph, HasPyTorchsTotalFlopsOnceItsBackwardIsBuilt) {
+  TestContext context;
+  ImportedModel model = importTrainingGraph(GetParam().graph, context, optionsOf(GetParam()));
+  auto step = model.module->lookupSymbol<mlir::func::FuncOp>("step");
+  EXPECT_EQ(static_cast<int64_t>(countFlops(step, model.summary.binding)), GetParam().totalFlops);
+}
+
+ModelAttention attentionOf(llvm::StringRef graph, std::optional<int64_t> sequence = std::nullopt) {
+  TestContext context;
+  ImportOptions options;
+  options.sequenceLength = sequence;
+  ModelSummary summary = importTestGraph(graph, context, options).summary;
+  EXPECT_EQ(summary.attention.size(), 1u);
+  return summary.attention.front();
+}
+
+TEST(Import, RecognisesAttentionByWhatItsMaskIs) {
+  EXPECT_EQ(attentionOf("bert-large").kind, "full");
+  EXPECT_EQ(attentionOf("vit-large-patch16-224").kind, "full");
+  EXPECT_EQ(attentionOf("gpt2").kind, "causal");
+  ModelAttention llama = attentionOf("llama-3-8b");
+  EXPECT_EQ(llama.kind, "causal");
+  EXPECT_EQ(llama.queryHeads, 32);
+  EXPECT_EQ(llama.keyHeads, 8); // the export repeats them
+  EXPECT_EQ(llama.width, 128);
+  EXPECT_EQ(llama.count, 32);
+}
+
+// Mistral's window is 4,096: invisible at the exported 1,024, where every key within it is also before the query.
+TEST(Import, JudgesTheMaskAtThePlannedSequence) {
+  EXPECT_EQ(attentionOf("mistral-7b-v0.1").kind, "causal");
+  EXPECT_EQ(attentionOf("mistral-7b-v0.1", 4096).kind, "causal");
+  ModelAttention longer = attentionOf("mistral-7b-v0.1", 8192);
+  EXPECT_EQ(longer.kind, "sliding_window");
+  EXPECT_EQ(longer.window, 4096);
+}
+
+TEST(Import, MaskArithmeticIsGone) {
+  TestContext context;
+  ImportedModel model = importTestGraph("qwen1.5-7b", context);
+  model.module->walk([&](AttentionOp attention) { EXPECT_FALSE(attention.getBias()); });
+  unsigned booleans = 0;
+  model.module->walk([&](mlir::Operation *op) {
+    for (mlir::Value result : op->getResults())
+      if (auto type = llvm::dyn_cast<SymTensorType>(result.getType()))
+        booleans += type.getElementType().isInteger(1);
+  });
+  EXPECT_EQ(booleans, 0u);
+}
+
+TEST(Import, FlopsFollowBatchExactly) {
+  TestContext context;
+  ImportOptions options;
+  for (int64_t batch : {1, 8, 37}) {
+    options.batch = batch;
+    EXPECT_EQ(static_cast<int64_t>(importTestGraph("llama-3-8b", context, options).summary.forwardFlops), batch * 15919296282624);
+  }
+}
+
+// Linear layers follow the sequence, attention its square, and the loss has one position less than the labels.
+TEST(Import, FlopsFollowTheSequence) {
+  TestContext context;
+  ImportOptions options;
+  options.sequenceLength = 512;
+  double half = importTestGraph("llama-3-8b", context, options).summary.forwardFlops;
+  double attention = 32 * 4.0 * 32 * 1024 * 1024 * 128, linear = 15919296282624 - attention;
+  EXPECT_EQ(half, linear / 2 + attention / 4);
+}
+
+TEST(Import, FindsRepeatedBlocks) {
+  TestContext context;
+  ModelSummary summary = importTestGraph("llama-3-70b", context).summary;
+  ASSERT_EQ(summary.blocks.size(), 1u);
+  EXPECT_EQ(summary.blocks[0].name, "model.model.layers.*");
+  EXPECT_EQ(summary.blocks[0].repeats, 80);
+  // hidden 8192, 64 + 2 x 8 heads of 128, feed-forward 28672, two norms
+  EXPECT_EQ(summary.blocks[0].parameters, 8192LL * 128 * (64 + 2 * 8) + 8192 * 8192 + 3LL * 8192 * 28672 + 2 * 8192);
+}
+
+TEST(Import, TiedParametersAreOne) {
+  TestContext context;
+  ModelSummary summary = importTestGraph("tiny-gpt2", context).summary;
+  ASSERT_EQ(summary.assumptions.size(), 1u);
+  EXPECT_EQ(summary.assumptions[0],
+            "parameter 'model.transformer.wte.weight' has no use of its own and is taken for tied to 'model.lm_head.weight'");
+}
+
+template <typename Op> unsigned countOps(mlir::ModuleOp module) {
+  unsigned count = 0;
+  module.walk([&](Op) { ++count; });
+  return count;
+}
+
+TEST(Import, ExpertsBecomeRouteDispatchMatmulAndCombine) {
+  TestContext context;
+  ImportedModel model = importTestGraph("mixtral-8x7b-grouped", context);
+  EXPECT_EQ(model.summary.experts, 8);
+  // One block, of three grouped matmuls.
+  EXPECT_EQ(countOps<RouteOp>(*model.module), 1u);
+  EXPECT_EQ(countOps<DispatchOp>(*model.module), 1u);
+  EXPECT_EQ(countOps<ExpertMatmulOp>(*model.module), 2u);
+  EXPECT_EQ(countOps<CombineOp>(*model.module), 1u);
+  EXPECT_EQ(countOps<HistogramOp>(*model.module), 0u);
+  EXPECT_EQ(countOps<SortOp>(*model.module), 1u); // the choice of experts itself
+}
+
+// A gathered weight matrix per token: 4096 tokens x 2 experts x 2 x 14336 x 4096 bf16 elements.
+TEST(Import, SaysWhichTensorIsOutOfProportion) {
+  TestContext context;
+  ModelSummary summary = importTestGraph("mixtral-8x7b-batched", context).summary;
+  EXPECT_EQ(summary.largestTensorBytes, 4096LL * 2 * 2 * 14336 * 4096 * 2);
+  EXPECT_EQ(summary.largestTensor, "moai.gather");
+}
+
+// Casts that autocast makes are ops of the graph: each weight is narrowed before its matmul.
+TEST(Import, AutocastsCastsAreKept) {
+  TestContext context;
+  unsigned plain = countOps<CastOp>(*importTestGraph("llama-3-8b", context).module);
+  unsigned autocast = countOps<CastOp>(*importTestGraph("llama-3-8b-2l-autocast", context).module);
+  EXPECT_GE(autocast, plain + 7); // 7 weights of the block
+  EXPECT_EQ(importTestGraph("llama-3-8b-2l-autocast", context).summary.parameterBytes, 4 * 1486901248LL);
+}
+
+TEST(Import, DropoutOfProbabilityZeroIsNothing) {
+  TestContext context;
+  EXPECT_EQ(countOps<DropoutOp>(*importTestGraph("gpt2", context).module), 0u);
+  EXPECT_GT(countOps<DropoutOp>(*importTestGraph("gpt2-dropout", context).module), 0u);
+}
+
+std::string importError(llvm::StringRef graph, const ImportOptions &options = {}) {
+  TestContext context;
+  auto model = importPt2(testGraph(graph), options, context);
+  if (model.ok())
+    return "imported";
+  std::string message(model.status().message());
+  return message.substr(message.find(".pt2: ") + 6);
+}
+
+TEST(Import, RefusesWhatCarriesItsOwnBackward) {
+  EXPECT_EQ(importError("llama-3-8b-joint"), "model.json: the graph holds its own backward (a joint export); export the forward alone, with "
+                                             "torch.export.export");
+}
+
+TEST(Import, NamesTheDimensionsThatCanBeSet) {
+  ImportOptions options;
+  options.shapes["length"] = 5;
+  EXPECT_EQ(importError("tiny-llama", options), "--shape=length names no dimension of the model; it has b, batch, s, sequence");
+  ImportOptions batch;
+  batch.shapes["batch"] = 5;
+  EXPECT_EQ(importError("tiny-llama", batch), "--shape=batch is the batch, which --global-batch sets; leave it out");
+  ImportOptions sequence;
+  sequence.sequenceLength = 7;
+  EXPECT_EQ(importError("tiny-vit", sequence), "the model has no sequence dimension, so --seq-len=7 means nothing; leave it out");
+}
+
+} // namespace
