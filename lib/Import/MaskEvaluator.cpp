@@ -5,8 +5,9 @@
 
 using namespace moai;
 
-// Whole tensors up to this many elements are computed once: positions, document numbers, row and column vectors.
-static constexpr int64_t kSmall = 1 << 16;
+// Tensors up to the first number of elements are computed once as a whole, and vectors (positions, document numbers, rows
+// and columns of a mask) up to the second.
+static constexpr int64_t kSmall = 1 << 16, kLargestVector = 1 << 24;
 static constexpr unsigned kMaxDepth = 200;
 
 bool MaskEvaluator::isPure(ValueId value) {
@@ -34,6 +35,13 @@ MaskEvaluator::Facts &MaskEvaluator::factsOf(ValueId value) {
     }
   }
   return found;
+}
+
+bool MaskEvaluator::isSmall(const Facts &value) {
+  if (value.elements <= kSmall)
+    return true;
+  int64_t largest = *std::max_element(value.shape.begin(), value.shape.end());
+  return value.elements <= kLargestVector && value.elements <= 4 * largest;
 }
 
 llvm::ArrayRef<int64_t> MaskEvaluator::shapeOf(ValueId value) { return factsOf(value).shape; }
@@ -103,7 +111,7 @@ std::optional<double> MaskEvaluator::at(ValueId value, llvm::ArrayRef<int64_t> i
     return std::nullopt;
   ++depth;
   std::optional<double> result;
-  if (found.elements > kSmall)
+  if (!isSmall(found))
     result = compute(value, index);
   else if (const std::vector<double> *all = materialise(value))
     result = (*all)[flat];
@@ -221,7 +229,7 @@ std::optional<std::vector<double>> MaskEvaluator::pointwise(const GraphOp &op, c
   Index strides[2];
   for (size_t i = 0; i < op.operands.size(); ++i) {
     const Facts &operand = factsOf(op.operands[i]);
-    if (operand.shape.size() > rank || operand.elements > kSmall || !graph.producerOf(op.operands[i]) ||
+    if (operand.shape.size() > rank || !isSmall(operand) || !graph.producerOf(op.operands[i]) ||
         !(sources[i] = materialise(op.operands[i])))
       return std::nullopt;
     strides[i].assign(rank, 0);
@@ -337,20 +345,6 @@ std::optional<double> MaskEvaluator::compute(ValueId value, llvm::ArrayRef<int64
         source[dim] += shapeOf(op.operands[0])[dim];
     }
     return at(op.operands[0], source);
-  }
-  case OpCode::Scan: {
-    if (op.kind != "cumsum")
-      return std::nullopt;
-    double sum = 0;
-    Index source(index);
-    for (int64_t i = 0; i <= index[op.ints[0]]; ++i) {
-      source[op.ints[0]] = i;
-      auto element = at(op.operands[0], source);
-      if (!element)
-        return std::nullopt;
-      sum += *element;
-    }
-    return sum;
   }
   default:
     return std::nullopt;

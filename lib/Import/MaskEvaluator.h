@@ -31,6 +31,8 @@ private:
     std::unique_ptr<std::vector<double>> all; ///< null if it can't be computed
   };
   Facts &factsOf(ValueId value);
+  /// Whether it is worth computing as a whole.
+  static bool isSmall(const Facts &value);
   std::optional<double> compute(ValueId value, llvm::ArrayRef<int64_t> index);
   std::optional<double> elementwise(const GraphOp &op, llvm::ArrayRef<int64_t> index);
   std::optional<std::vector<double>> pointwise(const GraphOp &op, const Facts &result);

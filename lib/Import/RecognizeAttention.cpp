@@ -51,24 +51,45 @@ static bool expected(const Mask &mask, int64_t query, int64_t key) {
   return key <= query && (mask.kind == "causal" || key > query - mask.window);
 }
 
+// Long rows are not read whole.
+static constexpr int64_t kLongRow = 1 << 16;
+
+// Where a row's allowed keys begin; nothing unless they are one run up to the last key. In long rows the run is taken for
+// granted; the samples of `classify` are to tell otherwise.
+static std::optional<int64_t> findFirstAllowed(MaskReader &reader, int64_t query, int64_t keys) {
+  if (keys > kLongRow) {
+    int64_t low = 0, high = keys - 1;
+    while (low < high) {
+      int64_t middle = low + (high - low) / 2;
+      auto allowed = reader.allows(0, 0, query, middle);
+      if (!allowed)
+        return std::nullopt;
+      (*allowed ? high : low) = *allowed ? middle : middle + 1;
+    }
+    auto allowed = reader.allows(0, 0, query, low);
+    return allowed && *allowed ? std::optional<int64_t>(low) : std::nullopt;
+  }
+  std::optional<int64_t> first;
+  for (int64_t key = 0; key < keys; ++key) {
+    auto allowed = reader.allows(0, 0, query, key);
+    if (!allowed || (!*allowed && first))
+      return std::nullopt;
+    if (*allowed && !first)
+      first = key;
+  }
+  return first;
+}
+
 // The last row of a mask tells which kind it can be; every other row is then checked where the kinds differ: at the
 // diagonal, at the window's edge, at both ends, and spread in between. Small masks are checked everywhere.
 static Mask classify(MaskReader &reader, int64_t queries, int64_t keys) {
   Mask none;
   if (queries <= 0 || keys <= 0)
     return none;
-  int64_t firstAllowed = -1;
-  for (int64_t key = 0; key < keys; ++key) {
-    auto allowed = reader.allows(0, 0, queries - 1, key);
-    if (!allowed)
-      return none;
-    if (*allowed && firstAllowed < 0)
-      firstAllowed = key;
-    if (!*allowed && firstAllowed >= 0)
-      return none;
-  }
-  if (firstAllowed < 0)
+  std::optional<int64_t> first = findFirstAllowed(reader, queries - 1, keys);
+  if (!first)
     return none;
+  int64_t firstAllowed = *first;
   Mask guess;
   auto corner = reader.allows(0, 0, 0, keys - 1);
   if (!corner)
@@ -112,7 +133,7 @@ static Mask classify(MaskReader &reader, int64_t queries, int64_t keys) {
 }
 
 // x -> unsqueeze -> expand -> reshape, repeating each head in a row.
-static ValueId unrepeated(const TrainingGraph &graph, ValueId value, DimId &heads) {
+static ValueId unrepeated(const TrainingGraph &graph, ValueId value) {
   const GraphOp *merge = graph.producerOf(value);
   if (!merge || merge->code != OpCode::Reshape || graph.values[value].dims.size() != 4)
     return kNoValue;
@@ -129,8 +150,43 @@ static ValueId unrepeated(const TrainingGraph &graph, ValueId value, DimId &head
       from[0] != to[0] || one[1] != from[1] || one[3] != from[2] || one[4] != from[3] || wide[0] != one[0] || wide[1] != one[1] ||
       wide[3] != one[3] || wide[4] != one[4])
     return kNoValue;
-  heads = from[1];
   return source;
+}
+
+namespace {
+/// The key or value of an attention op, before its heads were repeated.
+struct Narrow {
+  ValueId source = kNoValue;
+  GraphOp *cast = nullptr; ///< autocast's, after the repetition; null without
+};
+} // namespace
+
+static Narrow findNarrow(TrainingGraph &graph, ValueId operand, const llvm::DenseMap<ValueId, unsigned> &uses) {
+  Narrow narrow;
+  if (GraphOp *producer = graph.producerOf(operand); producer && producer->code == OpCode::Cast && uses.lookup(operand) == 1) {
+    narrow.cast = producer;
+    operand = producer->operands[0];
+  }
+  narrow.source = unrepeated(graph, operand);
+  return narrow;
+}
+
+// The narrow tensor takes the repeated one's place; a cast converts it instead.
+static void useNarrow(TrainingGraph &graph, ValueId &operand, const Narrow &narrow) {
+  if (!narrow.cast) {
+    operand = narrow.source;
+    return;
+  }
+  narrow.cast->operands[0] = narrow.source;
+  graph.values[operand].dims = graph.values[narrow.source].dims;
+}
+
+static void ungroupHeads(TrainingGraph &graph, GraphOp &attention, const llvm::DenseMap<ValueId, unsigned> &uses) {
+  Narrow key = findNarrow(graph, attention.operands[1], uses), value = findNarrow(graph, attention.operands[2], uses);
+  if (key.source == kNoValue || value.source == kNoValue || graph.values[key.source].dims[1] != graph.values[value.source].dims[1])
+    return;
+  useNarrow(graph, attention.operands[1], key);
+  useNarrow(graph, attention.operands[2], value);
 }
 
 void moai::recognizeAttention(TrainingGraph &graph, const DimBinding &planned) {
@@ -139,15 +195,14 @@ void moai::recognizeAttention(TrainingGraph &graph, const DimBinding &planned) {
   binding.values[kBatchSymbol] = std::max<int64_t>(2, std::min<int64_t>(planned.values[kBatchSymbol], 2));
   MaskEvaluator evaluator(graph, binding);
   llvm::DenseMap<ValueId, Mask> known;
+  llvm::DenseMap<ValueId, unsigned> uses;
+  for (const GraphOp &op : graph.ops)
+    for (ValueId operand : op.operands)
+      ++uses[operand];
   for (GraphOp &op : graph.ops) {
     if (op.code != OpCode::Attention)
       continue;
-    DimId keyHeads = -1, valueHeads = -2;
-    ValueId key = unrepeated(graph, op.operands[1], keyHeads), value = unrepeated(graph, op.operands[2], valueHeads);
-    if (key != kNoValue && value != kNoValue && keyHeads == valueHeads) {
-      op.operands[1] = key;
-      op.operands[2] = value;
-    }
+    ungroupHeads(graph, op, uses);
     ValueId mask = op.operands[3];
     if (mask == kNoValue || !evaluator.isPure(mask) || graph.values[mask].dims.size() > 4 || graph.values[mask].dims.size() < 2)
       continue;

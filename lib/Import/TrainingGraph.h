@@ -87,6 +87,7 @@ struct TrainingGraph {
   const GraphOp *producerOf(ValueId value) const {
     return value < 0 || values[value].producer < 0 ? nullptr : &ops[values[value].producer];
   }
+  GraphOp *producerOf(ValueId value) { return const_cast<GraphOp *>(std::as_const(*this).producerOf(value)); }
   int64_t hintElements(ValueId value) const {
     int64_t count = 1;
     for (DimId dim : values[value].dims)

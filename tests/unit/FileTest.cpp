@@ -1,9 +1,9 @@
 //===- FileTest.cpp - Files that are written whole or not at all -----------===//
 #include "moai/Support/File.h"
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 
 using namespace moai;
 

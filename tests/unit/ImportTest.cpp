@@ -104,6 +104,20 @@ TEST(Import, JudgesTheMaskAtThePlannedSequence) {
   EXPECT_EQ(longer.window, 4096);
 }
 
+// Autocast converts key and value after their heads were repeated; the repetition goes all the same.
+TEST(Import, RecognisesGroupedHeadsUnderAutocast) {
+  ModelAttention attention = attentionOf("llama-3-8b-2l-autocast");
+  EXPECT_EQ(attention.queryHeads, 32);
+  EXPECT_EQ(attention.keyHeads, 8);
+}
+
+// Masks of 2^34 elements are judged by samples.
+TEST(Import, ReadsMasksOfLongSequences) {
+  ModelAttention attention = attentionOf("mistral-7b-v0.1", 131072);
+  EXPECT_EQ(attention.kind, "sliding_window");
+  EXPECT_EQ(attention.window, 4096);
+}
+
 TEST(Import, MaskArithmeticIsGone) {
   TestContext context;
   ImportedModel model = importTestGraph("qwen1.5-7b", context);
@@ -206,8 +220,9 @@ std::string importError(llvm::StringRef graph, const ImportOptions &options = {}
 }
 
 TEST(Import, RefusesWhatCarriesItsOwnBackward) {
-  EXPECT_EQ(importError("llama-3-8b-joint"), "model.json: the graph holds its own backward (a joint export); export the forward alone, with "
-                                             "torch.export.export");
+  EXPECT_EQ(importError("llama-3-8b-joint"),
+            "model.json: the graph holds its own backward (a joint export); export the forward alone, with "
+            "torch.export.export");
 }
 
 TEST(Import, NamesTheDimensionsThatCanBeSet) {

@@ -41,7 +41,9 @@ TEST_F(MemoryWalkTest, CountsViewsThatMustCopy) {
       %t = moai.transpose %x {permutation = array<i64: 1, 0>} : (!moai.tensor<[4, 8], f32>) -> !moai.tensor<[8, 4], f32>
       %r = moai.reshape %t : (!moai.tensor<[8, 4], f32>) -> !moai.tensor<[32], f32>
       return %r : !moai.tensor<[32], f32>
-    })")).peak, 128);
+    })"))
+                .peak,
+            128);
 }
 
 TEST_F(MemoryWalkTest, UpdatesInPlaceTakeNothing) {
@@ -81,7 +83,9 @@ TEST_F(MemoryWalkTest, LooksIntoCalls) {
       %a = call @block(%x) : (!moai.tensor<[4], f32>) -> !moai.tensor<[1], f32>
       %b = call @block(%x) : (!moai.tensor<[4], f32>) -> !moai.tensor<[1], f32>
       return %a, %b : !moai.tensor<[1], f32>, !moai.tensor<[1], f32>
-    })")).peak, 36);
+    })"))
+                .peak,
+            36);
 }
 
 } // namespace

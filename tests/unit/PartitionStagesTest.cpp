@@ -61,7 +61,8 @@ TEST(PartitionStages, FindsTheBestCutOfAll) {
   for (const char *graph : {"tiny-llama", "gpt2", "tiny-mixtral"})
     for (int64_t stages : {2, 3, 4})
       for (const char *recomputation : {"none", "full"}) {
-        std::string config = "num_stages=" + std::to_string(stages) + ",num_micro_batches=8,data_parallel=2,zero=1,recomputation=" + recomputation;
+        std::string config =
+            "num_stages=" + std::to_string(stages) + ",num_micro_batches=8,data_parallel=2,zero=1,recomputation=" + recomputation;
         Cut found = cut(graph, config);
         EXPECT_EQ(found.slowest, bruteForce(found.positions, stages)) << graph << " " << config;
       }

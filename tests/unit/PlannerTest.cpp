@@ -60,7 +60,8 @@ TEST(Planner, IsTheSameOnAnyNumberOfThreads) {
 }
 
 TEST(Planner, AStaticAndADynamicExportHaveOnePlan) {
-  auto fixed = plan("qwen1.5-7b", requestFor("4xLarge.2048GB", 256)), dynamic = plan("qwen1.5-7b-dynamic", requestFor("4xLarge.2048GB", 256));
+  auto fixed = plan("qwen1.5-7b", requestFor("4xLarge.2048GB", 256)),
+       dynamic = plan("qwen1.5-7b-dynamic", requestFor("4xLarge.2048GB", 256));
   ASSERT_TRUE(fixed.ok() && dynamic.ok());
   EXPECT_EQ(fixed->selected, dynamic->selected);
   for (auto [a, b] : llvm::zip(fixed->candidates, dynamic->candidates)) {
@@ -84,8 +85,9 @@ TEST(Planner, SaysByHowMuchNothingFits) {
   auto result = plan("llama-3-70b", requestFor("4xLarge.2048GB", 256));
   ASSERT_FALSE(result.ok());
   EXPECT_THAT(std::string(result.status().message()),
-              testing::ContainsRegex("none of the 16 candidates fits: the nearest \\(num_stages 4, .* is [0-9]+ MiB over: stage [0-9] needs [0-9]+ MiB per "
-                                     "device, 52416 MiB may be used; take a larger accelerator"));
+              testing::ContainsRegex(
+                  "none of the 16 candidates fits: the nearest \\(num_stages 4, .* is [0-9]+ MiB over: stage [0-9] needs [0-9]+ MiB per "
+                  "device, 52416 MiB may be used; take a larger accelerator"));
 }
 
 TEST(Planner, TiesGoToTheFirst) {

@@ -2,14 +2,14 @@
 #ifndef MOAI_TESTS_UNIT_TESTMODEL_H
 #define MOAI_TESTS_UNIT_TESTMODEL_H
 
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Pass/PassManager.h"
 #include "moai/IR/Moai.h"
 #include "moai/Import/Import.h"
 #include "moai/Passes/Pipelines.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
 
 namespace moai {
 
