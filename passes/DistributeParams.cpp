@@ -49,6 +49,7 @@ private:
   SmallVector<Attribute> argumentAttributes; ///< arguments are added to the block alone; the function follows at the end
   SmallVector<Value> updated;
   SmallVector<Attribute> names; ///< of arguments
+  Operation *lastGather = nullptr;
   StringAttr nameName, roleName, load, update;
 };
 
@@ -183,9 +184,13 @@ void DistributeParamsPass::distribute(const Bucket &bucket) {
   // The compute copies are gathered once per step.
   SmallVector<Value, 12> kept(masters);
   if (isSharded()) {
-    builder->setInsertionPointToStart(&step.getBody().front());
+    if (lastGather)
+      builder->setInsertionPointAfter(lastGather);
+    else
+      builder->setInsertionPointToStart(&step.getBody().front());
     auto gather = builder->create<AllGatherOp>(loc, copies, masters, "data", config.dataParallel);
     labels->place(gather, bucket.stage, load);
+    lastGather = gather;
     kept.assign(gather.getOutputs().begin(), gather.getOutputs().end());
   }
   for (auto [parameter, copy] : llvm::zip(bucket.parameters, kept))
@@ -255,6 +260,7 @@ void DistributeParamsPass::runOnOperation() {
   argumentAttributes.clear();
   updated.clear();
   names.clear();
+  lastGather = nullptr;
   Attribute parameterRole = builder->getStringAttr("parameter");
   for (BlockArgument argument : body.getArguments()) {
     DictionaryAttr dictionary = step.getArgAttrDict(argument.getArgNumber());

@@ -15,6 +15,15 @@ std::string moai::groupDigits(int64_t number) {
   return digits;
 }
 
+static std::string scaledBytes(int64_t bytes) {
+  const char *units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  double scaled = static_cast<double>(bytes);
+  size_t unit = 0;
+  for (; scaled >= 1024 && unit + 1 < std::size(units); ++unit)
+    scaled /= 1024;
+  return absl::StrFormat("%.2f %s", scaled, units[unit]);
+}
+
 static double toGiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
 
 static int64_t peakOf(const Candidate &candidate) {
@@ -119,6 +128,8 @@ void moai::printDescription(const ModelSummary &model, llvm::raw_ostream &os) {
   }
   if (model.experts)
     os << "  experts     " << model.experts << "\n";
+  if (model.largestTensorBytes)
+    os << "  largest     " << scaledBytes(model.largestTensorBytes) << " of one sample, by " << model.largestTensor << "\n";
   if (!model.hasLoss)
     os << "  no loss     the graph returns no scalar; it can be described, not planned\n";
   for (const std::string &target : model.opaqueOps)

@@ -92,6 +92,7 @@ static void compileOne(Worker &worker, const PlanRequest &request, size_t index,
   std::string text;
   llvm::raw_string_ostream stream(text);
   module->print(stream);
+  stream << "\n";
   dumpStatus = writeFile(request.dumpDirectory + absl::StrFormat("/candidate-%02d.mlir", index), stream.str());
 }
 

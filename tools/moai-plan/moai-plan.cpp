@@ -175,6 +175,7 @@ static absl::Status writePlan(const Plan &plan, mlir::ModuleOp trainingGraph, co
     return absl::InternalError(absl::StrCat("the chosen candidate doesn't compile again: ", reason));
   llvm::raw_string_ostream stream(text);
   chosen->print(stream);
+  stream << "\n";
   if (absl::Status status = writeFile(outputFolder + "/selected.mlir", stream.str()); !status.ok())
     return status;
   return writeFile(outputFolder + "/plan.json", toText(toJSON(plan, !noTimes)));

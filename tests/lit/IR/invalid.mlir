@@ -1,0 +1,529 @@
+// Every diagnostic of the dialect's verifiers.
+// RUN: moai-opt %s -split-input-file -verify-diagnostics
+
+//===----------------------------------------------------------------------===//
+// Attention
+//===----------------------------------------------------------------------===//
+
+func.func @f(%a0: !moai.tensor<[b, 8, s, 16], f32>, %a1: !moai.tensor<[b, 2, s, 16], f32>, %a2: !moai.tensor<[b, 2, s, 16], f32>) {
+  // expected-error @below {{'moai.attention' op mask must be causal, sliding_window, full or bias, found 'diagonal'}}
+  %0:2 = moai.attention %a0, %a1, %a2 {dropout = 0.0, scale = 1.0, mask = "diagonal", window = 0} : (!moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 2, s, 16], f32>, !moai.tensor<[b, 2, s, 16], f32>) -> (!moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 8, s], f32>)
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 8, s, 16], f32>, %a1: !moai.tensor<[b, 2, s, 16], f32>, %a2: !moai.tensor<[b, 2, s, 16], f32>) {
+  // expected-error @below {{'moai.attention' op window must be positive for a sliding window and 0 otherwise, found 0 for 'sliding_window'}}
+  %0:2 = moai.attention %a0, %a1, %a2 {dropout = 0.0, scale = 1.0, mask = "sliding_window", window = 0} : (!moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 2, s, 16], f32>, !moai.tensor<[b, 2, s, 16], f32>) -> (!moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 8, s], f32>)
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 8, s, 16], f32>, %a1: !moai.tensor<[b, 2, s, 16], f32>, %a2: !moai.tensor<[b, 2, s, 16], f32>) {
+  // expected-error @below {{'moai.attention' op needs a bias operand exactly when its mask is 'bias'}}
+  %0:2 = moai.attention %a0, %a1, %a2 {dropout = 0.0, scale = 1.0, mask = "bias", window = 0} : (!moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 2, s, 16], f32>, !moai.tensor<[b, 2, s, 16], f32>) -> (!moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 8, s], f32>)
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 8, s, 16], f32>, %a1: !moai.tensor<[b, 3, s, 16], f32>, %a2: !moai.tensor<[b, 3, s, 16], f32>) {
+  // expected-error @below {{'moai.attention' op has 8 query heads, not a multiple of its 3 key heads}}
+  %0:2 = moai.attention %a0, %a1, %a2 {dropout = 0.0, scale = 1.0, mask = "causal", window = 0} : (!moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 3, s, 16], f32>, !moai.tensor<[b, 3, s, 16], f32>) -> (!moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 8, s], f32>)
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 8, s, 16], f32>, %a1: !moai.tensor<[b, 2, s, 8], f32>, %a2: !moai.tensor<[b, 2, s, 8], f32>) {
+  // expected-error @below {{'moai.attention' op key has dimension 3 = 8, expected 16}}
+  %0:2 = moai.attention %a0, %a1, %a2 {dropout = 0.0, scale = 1.0, mask = "causal", window = 0} : (!moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 2, s, 8], f32>, !moai.tensor<[b, 2, s, 8], f32>) -> (!moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 8, s], f32>)
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 8, s, 16], f32>, %a1: !moai.tensor<[b, 8, s, 16], f32>, %a2: !moai.tensor<[b, 2, s, 16], f32>, %a3: !moai.tensor<[b, 2, s, 16], f32>, %a4: !moai.tensor<[b, 8, s, 16], f32>, %a5: !moai.tensor<[b, 8, s], f32>) {
+  // expected-error @below {{'moai.attention_backward' op must return the gradients of query, key and value}}
+  %0 = moai.attention_backward %a0, %a1, %a2, %a3, %a4, %a5 {dropout = 0.0, scale = 1.0, mask = "causal", window = 0} : (!moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 2, s, 16], f32>, !moai.tensor<[b, 2, s, 16], f32>, !moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 8, s], f32>) -> !moai.tensor<[b, 8, s, 16], f32>
+  return
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// Products
+//===----------------------------------------------------------------------===//
+
+func.func @f(%a0: !moai.tensor<[b, 4], f32>, %a1: !moai.tensor<[4, 4], f32>) {
+  // expected-error @below {{'moai.contract' op lhs has rank 2, but equation 'abk,nk->abn' gives it 3 letters}}
+  %0 = moai.contract %a0, %a1 {equation = "abk,nk->abn"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[4, 4], f32>) -> !moai.tensor<[b, s, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 4], f32>, %a1: !moai.tensor<[4, 8], f32>) {
+  // expected-error @below {{'moai.contract' op rhs has dimension 1 = 8, but factor 'k' is 4}}
+  %0 = moai.contract %a0, %a1 {equation = "ak,nk->an"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[4, 8], f32>) -> !moai.tensor<[b, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 4], f32>, %a1: !moai.tensor<[4, 4], f32>) {
+  // expected-error @below {{'moai.contract' op equation 'ak,nk->am' has letter 'm' only in its result}}
+  %0 = moai.contract %a0, %a1 {equation = "ak,nk->am"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[4, 4], f32>) -> !moai.tensor<[b, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 3, 8, 8], f32>, %a1: !moai.tensor<[4, 3, 2, 2], f32>) {
+  // expected-error @below {{'moai.convolution' op strides, padding and dilation must have one entry per spatial dimension}}
+  %0 = moai.convolution %a0, %a1 {dilation = array<i64: 1, 1>, groups = 1 : i64, padding = array<i64: 0>, strides = array<i64: 2, 2>} : (!moai.tensor<[b, 3, 8, 8], f32>, !moai.tensor<[4, 3, 2, 2], f32>) -> !moai.tensor<[b, 4, 4, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 3, 8, 8], f32>, %a1: !moai.tensor<[4, 3, 2, 2], f32>) {
+  // expected-error @below {{'moai.convolution' op groups must be positive, found 0}}
+  %0 = moai.convolution %a0, %a1 {dilation = array<i64: 1, 1>, groups = 0 : i64, padding = array<i64: 0, 0>, strides = array<i64: 2, 2>} : (!moai.tensor<[b, 3, 8, 8], f32>, !moai.tensor<[4, 3, 2, 2], f32>) -> !moai.tensor<[b, 4, 4, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 4, 4, 4], f32>, %a1: !moai.tensor<[4, 3, 2, 2], f32>) {
+  // expected-error @below {{'moai.convolution_backward' op wrt must be 'input' or 'weight', found 'bias'}}
+  %0 = moai.convolution_backward %a0, %a1 {dilation = array<i64: 1, 1>, groups = 1 : i64, padding = array<i64: 0, 0>, strides = array<i64: 2, 2>, wrt = "bias"} : (!moai.tensor<[b, 4, 4, 4], f32>, !moai.tensor<[4, 3, 2, 2], f32>) -> !moai.tensor<[b, 3, 8, 8], f32>
+  return
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// Element by element
+//===----------------------------------------------------------------------===//
+
+func.func @f() {
+  // expected-error @below {{'moai.elementwise' op needs at least one operand}}
+  %0 = moai.elementwise  {kind = "add"} : () -> !moai.tensor<[b], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[1, b], f32>) {
+  // expected-error @below {{'moai.elementwise' op operand 0 has rank 2, more than the result's 1}}
+  %0 = moai.elementwise %a0 {kind = "exp"} : (!moai.tensor<[1, b], f32>) -> !moai.tensor<[b], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 4], f32>, %a1: !moai.tensor<[1, 3], f32>) {
+  // expected-error @below {{'moai.elementwise' op operand 1 has dimension 1 = 3, which does not broadcast to 4}}
+  %0 = moai.elementwise %a0, %a1 {kind = "add"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[1, 3], f32>) -> !moai.tensor<[b, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b], f32>) {
+  // expected-error @below {{'moai.copy' op result has type '!moai.tensor<[b], f64>', expected '!moai.tensor<[b], f32>'}}
+  %0 = moai.copy %a0 : (!moai.tensor<[b], f32>) -> !moai.tensor<[b], f64>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b], f32>) {
+  // expected-error @below {{'moai.dropout' op probability must be between 0 and 1}}
+  %0:2 = moai.dropout %a0 {p = 1.5} : (!moai.tensor<[b], f32>) -> (!moai.tensor<[b], f32>, !moai.tensor<[b], i1>)
+  return
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// Along dimensions
+//===----------------------------------------------------------------------===//
+
+func.func @f(%a0: !moai.tensor<[b, 4], f32>) {
+  // expected-error @below {{'moai.normalize' op kind must be layer_norm, rms_norm, group_norm or batch_norm, found 'norm'}}
+  %0:2 = moai.normalize %a0 {axes = 1, eps = 1.0e-5, kind = "norm", operandSegmentSizes = array<i32: 1, 0, 0>} : (!moai.tensor<[b, 4], f32>) -> (!moai.tensor<[b, 4], f32>, !moai.tensor<[b], f32>)
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 4], f32>) {
+  // expected-error @below {{'moai.normalize' op normalises 3 dimensions of a tensor of rank 2}}
+  %0:2 = moai.normalize %a0 {axes = 3, eps = 1.0e-5, kind = "layer_norm", operandSegmentSizes = array<i32: 1, 0, 0>} : (!moai.tensor<[b, 4], f32>) -> (!moai.tensor<[b, 4], f32>, !moai.tensor<[b], f32>)
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 4], f32>, %a1: !moai.tensor<[b, 4], f32>, %a2: !moai.tensor<[b], f32>) {
+  // expected-error @below {{'moai.normalize_backward' op must return at least the gradient of the input}}
+  moai.normalize_backward %a0, %a1, %a2 {axes = 1, kind = "layer_norm"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[b, 4], f32>, !moai.tensor<[b], f32>) -> ()
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 4], f32>, %a1: !moai.tensor<[b], i64>) {
+  // expected-error @below {{'moai.cross_entropy' op reduction must be mean, sum or none, found 'max'}}
+  %0:2 = moai.cross_entropy %a0, %a1 {ignore_index = -100, label_smoothing = 0.0, reduction = "max"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[b], i64>) -> (!moai.tensor<[], f32>, !moai.tensor<[b, 4], f32>)
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[], f32>, %a1: !moai.tensor<[b], i64>) {
+  // expected-error @below {{'moai.cross_entropy' op logits must have a dimension of classes}}
+  %0:2 = moai.cross_entropy %a0, %a1 {ignore_index = -100, label_smoothing = 0.0, reduction = "mean"} : (!moai.tensor<[], f32>, !moai.tensor<[b], i64>) -> (!moai.tensor<[], f32>, !moai.tensor<[], f32>)
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 4], f32>) {
+  // expected-error @below {{'moai.softmax' op names dimension 2 of a tensor of rank 2}}
+  %0 = moai.softmax %a0 {dim = 2, log = false} : (!moai.tensor<[b, 4], f32>) -> !moai.tensor<[b, 4], f32>
+  return
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// Views
+//===----------------------------------------------------------------------===//
+
+func.func @f(%a0: !moai.tensor<[b], f32>) {
+  // expected-error @below {{'moai.reshape' op changes the element type from 'f32' to 'f64'}}
+  %0 = moai.reshape %a0 : (!moai.tensor<[b], f32>) -> !moai.tensor<[b], f64>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, s, 4], f32>) {
+  // expected-error @below {{'moai.reshape' op turns 4*b*s elements into 2*b*s}}
+  %0 = moai.reshape %a0 : (!moai.tensor<[b, s, 4], f32>) -> !moai.tensor<[b, 2*s], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, s, 4], f32>) {
+  // expected-error @below {{'moai.transpose' op permutes 2 dimensions of a tensor of rank 3}}
+  %0 = moai.transpose %a0 {permutation = array<i64: 0, 1>} : (!moai.tensor<[b, s, 4], f32>) -> !moai.tensor<[b, 4, s], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, s, 4], f32>) {
+  // expected-error @below {{'moai.transpose' op names dimension 1 twice}}
+  %0 = moai.transpose %a0 {permutation = array<i64: 0, 1, 1>} : (!moai.tensor<[b, s, 4], f32>) -> !moai.tensor<[b, s, s], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 1], f32>) {
+  // expected-error @below {{'moai.expand' op expands rank 2 to the smaller rank 1}}
+  %0 = moai.expand %a0 : (!moai.tensor<[b, 1], f32>) -> !moai.tensor<[b], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 2], f32>) {
+  // expected-error @below {{'moai.expand' op cannot expand dimension 1 from 2 to 4}}
+  %0 = moai.expand %a0 : (!moai.tensor<[b, 2], f32>) -> !moai.tensor<[b, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 8], f32>) {
+  // expected-error @below {{'moai.slice' op step must be positive, found 0}}
+  %0 = moai.slice %a0 {dim = 1, start = "0", step = 0} : (!moai.tensor<[b, 8], f32>) -> !moai.tensor<[b, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 8], f32>) {
+  // expected-error @below {{'moai.slice' op start must be a dimension, found 'end'}}
+  %0 = moai.slice %a0 {dim = 1, start = "end", step = 1} : (!moai.tensor<[b, 8], f32>) -> !moai.tensor<[b, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 8], f32>) {
+  // expected-error @below {{'moai.slice' op takes positions from 6, 4 of them, out of 8}}
+  %0 = moai.slice %a0 {dim = 1, start = "6", step = 1} : (!moai.tensor<[b, 8], f32>) -> !moai.tensor<[b, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 8], f32>, %a1: !moai.tensor<[b, 4], f32>) {
+  // expected-error @below {{'moai.insert_slice' op result has type '!moai.tensor<[b, 4], f32>', expected '!moai.tensor<[b, 8], f32>'}}
+  %0 = moai.insert_slice %a0, %a1 {dim = 1, start = "0", step = 1} : (!moai.tensor<[b, 8], f32>, !moai.tensor<[b, 4], f32>) -> !moai.tensor<[b, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f() {
+  // expected-error @below {{'moai.concat' op needs at least one operand}}
+  %0 = moai.concat  {dim = 0} : () -> !moai.tensor<[b], f32>
+  return
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// Indices
+//===----------------------------------------------------------------------===//
+
+func.func @f(%a0: !moai.tensor<[10, 4], f32>, %a1: !moai.tensor<[b], f32>) {
+  // expected-error @below {{'moai.embedding' op indices must be integers, found 'f32'}}
+  %0 = moai.embedding %a0, %a1 {padding_index = -1} : (!moai.tensor<[10, 4], f32>, !moai.tensor<[b], f32>) -> !moai.tensor<[b, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 4], f32>, %a1: !moai.tensor<[b], i64>) {
+  // expected-error @below {{'moai.gather' op kind must be index, gather or index_select, found 'take'}}
+  %0 = moai.gather %a0, %a1 {dims = array<i64: 1>, kind = "take"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[b], i64>) -> !moai.tensor<[b], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 4], f32>, %a1: !moai.tensor<[b], i64>) {
+  // expected-error @below {{'moai.gather' op has 1 index tensors for 2 dimensions}}
+  %0 = moai.gather %a0, %a1 {dims = array<i64: 0, 1>, kind = "index"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[b], i64>) -> !moai.tensor<[b], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 4], f32>, %a1: !moai.tensor<[b], i64>, %a2: !moai.tensor<[b], f32>) {
+  // expected-error @below {{'moai.scatter' op result has type '!moai.tensor<[4], f32>', expected '!moai.tensor<[b, 4], f32>'}}
+  %0 = moai.scatter %a0, %a1, %a2 {accumulate = false, dims = array<i64: 0>, kind = "index"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[b], i64>, !moai.tensor<[b], f32>) -> !moai.tensor<[4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 4], f32>, %a1: !moai.tensor<[b], i64>) {
+  // expected-error @below {{'moai.scatter' op has 1 index and value tensors, expected 2}}
+  %0 = moai.scatter %a0, %a1 {accumulate = false, dims = array<i64: 0>, kind = "index"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[b], i64>) -> !moai.tensor<[b, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b], f32>) {
+  // expected-error @below {{'moai.opaque' op must name its framework target}}
+  %0 = moai.opaque %a0 {target = ""} : (!moai.tensor<[b], f32>) -> !moai.tensor<[b], f32>
+  return
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// Distribution
+//===----------------------------------------------------------------------===//
+
+func.func @f(%a0: !moai.tensor<[b], f32>) {
+  // expected-error @below {{'moai.send' op peer must be a stage number, found -1}}
+  moai.send %a0 {peer = -1} : (!moai.tensor<[b], f32>) -> ()
+  return
+}
+
+// -----
+
+func.func @f() {
+  // expected-error @below {{'moai.send' op takes tensors and returns none}}
+  moai.send  {peer = 0} : () -> ()
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b], f32>) {
+  // expected-error @below {{'moai.receive' op takes none and returns tensors}}
+  %0 = moai.receive %a0 {peer = 0} : (!moai.tensor<[b], f32>) -> !moai.tensor<[b], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.all_gather' op group_size must be positive, found 0}}
+  %0 = moai.all_gather %a0 {axis = "data", group_size = 0} : (!moai.tensor<[2], f32>) -> !moai.tensor<[4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.all_reduce' op must name the mesh axis it runs over}}
+  %0 = moai.all_reduce %a0 {axis = "", group_size = 2} : (!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[2], f32>, %a1: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.all_gather' op has 2 shards of 1 tensors, expected one of one or more}}
+  %0 = moai.all_gather %a0, %a1 {axis = "data", group_size = 2} : (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>) -> !moai.tensor<[4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 4], f32>) {
+  // expected-error @below {{'moai.reduce_scatter' op cannot shard 4*b elements: the number depends on the batch}}
+  %0 = moai.reduce_scatter %a0 {axis = "data", group_size = 2} : (!moai.tensor<[b, 4], f32>) -> !moai.tensor<[2], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[4, 4], f32>) {
+  // expected-error @below {{'moai.reduce_scatter' op shard has dimension 0 = 8, expected 6}}
+  %0 = moai.reduce_scatter %a0 {axis = "data", group_size = 3} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[8], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[4, 4], f32>) {
+  // expected-error @below {{'moai.reduce_scatter' op shard has rank 2, expected 1}}
+  %0 = moai.reduce_scatter %a0 {axis = "data", group_size = 2} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[2, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.all_reduce' op has 1 operands and 2 results}}
+  %0:2 = moai.all_reduce %a0 {axis = "data", group_size = 2} : (!moai.tensor<[2], f32>) -> (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>)
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.all_reduce' op result has shape [3], expected [2]}}
+  %0 = moai.all_reduce %a0 {axis = "data", group_size = 2} : (!moai.tensor<[2], f32>) -> !moai.tensor<[3], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[2], f32>, %a1: !moai.tensor<[2], f32>, %a2: !moai.tensor<[2], f32>, %a3: !moai.tensor<[2], f32>, %a4: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.optimizer' op has 1 gradients for 2 parameters, 1 first and 1 second moments}}
+  %0:3 = moai.optimizer %a0, %a1, %a2, %a3, %a4 {kind = "adamw", operandSegmentSizes = array<i32: 1, 2, 1, 1>} : (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>) -> (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>)
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[2], f32>, %a1: !moai.tensor<[2], f32>, %a2: !moai.tensor<[2], f32>, %a3: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.optimizer' op returns 2 tensors, expected 3}}
+  %0:2 = moai.optimizer %a0, %a1, %a2, %a3 {kind = "adamw", operandSegmentSizes = array<i32: 1, 1, 1, 1>} : (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>) -> (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>)
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[3], f32>, %a1: !moai.tensor<[2], f32>, %a2: !moai.tensor<[2], f32>, %a3: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.optimizer' op gradient has shape [3], expected [2]}}
+  %0:3 = moai.optimizer %a0, %a1, %a2, %a3 {kind = "adamw", operandSegmentSizes = array<i32: 1, 1, 1, 1>} : (!moai.tensor<[3], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>) -> (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>)
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[2], f32>, %a1: !moai.tensor<[2], f32>, %a2: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.accumulate' op has 1 accumulators and 1 results for 2 gradients}}
+  %0 = moai.accumulate %a0, %a1, %a2 {operandSegmentSizes = array<i32: 1, 2>} : (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[3], f32>, %a1: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.accumulate' op accumulator has shape [3], expected [2]}}
+  %0 = moai.accumulate %a0, %a1 {operandSegmentSizes = array<i32: 1, 1>} : (!moai.tensor<[3], f32>, !moai.tensor<[2], f32>) -> !moai.tensor<[3], f32>
+  return
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// Types and attributes
+//===----------------------------------------------------------------------===//
+
+// expected-error @below {{dimension 1 of a tensor must not be negative, found -4}}
+func.func private @f(!moai.tensor<[b, -4], f32>)
+
+// -----
+
+// expected-error @below {{element type of a tensor must be an integer, float or complex type, found 'index'}}
+func.func private @f(!moai.tensor<[b], index>)
+
+// -----
+
+// expected-error @below {{expected a dimension such as `4096` or `b*s`}}
+func.func private @f(!moai.tensor<[?], f32>)
+
+// -----
+
+// expected-error @below {{'x' is not a dimension}}
+func.func private @f(!moai.tensor<[x], f32>)
+
+// -----
+
+// expected-error @below {{attribute 'moai.binding' must be array<i64> with 4 values}}
+module attributes {moai.binding = array<i64: 1, 2>} {
+}
+
+// -----
+
+// expected-error @below {{attribute 'moai.binding' must hold positive values, found 0}}
+module attributes {moai.binding = array<i64: 1, 0, 1, 1>} {
+}
+
+// -----
+
+// expected-error @below {{attribute 'moai.config' must be a #moai.config}}
+module attributes {moai.config = "num_stages=2"} {
+}
+
+// -----
+
+// expected-error @below {{num_stages is 0, expected at least 1}}
+module attributes {moai.config = #moai.config<"num_stages=0">} {
+}
+
+// -----
+
+// expected-error @below {{attribute 'moai.stage' must be an integer that is not negative}}
+func.func private @f() attributes {moai.stage = -1 : i64}

@@ -1,0 +1,58 @@
+// RUN: moai-opt %S/Inputs/mlp.mlir -moai-build-backward | FileCheck %s
+// RUN: moai-opt %s -split-input-file -verify-diagnostics -moai-build-backward | FileCheck %s --check-prefix=RULES
+
+// The forward also returns what the backward reads: silu's input. Input and weight are the caller's.
+// CHECK-LABEL: func.func private @block.forward(
+// CHECK:         %[[H:.*]] = moai.contract
+// CHECK:         %[[Y:.*]] = moai.elementwise %[[H]] {kind = "silu"}
+// CHECK:         return %[[Y]], %[[H]]
+// CHECK-LABEL: func.func private @block.backward(
+// CHECK-SAME:    %[[G:.*]]: !moai.tensor<[b, s, 4], f32>, %[[H:.*]]: !moai.tensor<[b, s, 4], f32>, %[[W:.*]]: !moai.tensor<[4, 4], f32>, %[[X:.*]]: !moai.tensor<[b, s, 4], f32>)
+// CHECK:         %[[DH:.*]] = moai.elementwise %[[G]], %[[H]] {kind = "silu_backward"}
+// CHECK:         %[[DX:.*]] = moai.contract %[[DH]], %[[W]] {equation = "abn,nk->abk"}
+// CHECK:         %[[DW:.*]] = moai.contract %[[DH]], %[[X]] {equation = "abn,abk->nk"}
+// CHECK:         return %[[DX]], %[[DW]]
+// CHECK-LABEL: func.func @step(
+// CHECK:         %[[F0:.*]]:2 = call @block.forward
+// CHECK:         %[[F1:.*]]:2 = call @block.forward(%[[F0]]#0
+// CHECK:         %[[B1:.*]]:2 = call @block.backward({{.*}}, %[[F1]]#1, {{.*}}) {moai.block = "layers.1", moai.phase = "backward", moai.position = 1 : i64}
+// CHECK:         %[[B0:.*]]:2 = call @block.backward(%[[B1]]#0, %[[F0]]#1, {{.*}}) {moai.block = "layers.0", moai.phase = "backward", moai.position = 0 : i64}
+// CHECK:         return {{.*}}, %[[B0]]#1, %[[B1]]#1
+
+// A value used twice collects both gradients; what reaches no parameter has none.
+// RULES-LABEL: func.func @step(
+// RULES-NOT:     kind = "exp_backward"
+// RULES:         %[[LEFT:.*]] = moai.contract {{.*}}equation = "an,ak->nk", moai.phase = "backward"
+// RULES:         %[[RIGHT:.*]] = moai.contract {{.*}}equation = "an,ak->nk", moai.phase = "backward"
+// RULES:         %[[SUM:.*]] = moai.elementwise %[[LEFT]], %[[RIGHT]] {kind = "add", moai.phase = "backward"
+// RULES:         return %{{.*}}, %[[SUM]]
+func.func @step(%x: !moai.tensor<[b, 4], f32> {moai.name = "x", moai.role = "input"},
+                %w: !moai.tensor<[4, 4], f32> {moai.name = "w", moai.role = "parameter"}) -> !moai.tensor<[], f32> {
+  %e = moai.elementwise %x {kind = "exp"} : (!moai.tensor<[b, 4], f32>) -> !moai.tensor<[b, 4], f32>
+  %0 = moai.contract %e, %w {equation = "ak,nk->an"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[4, 4], f32>) -> !moai.tensor<[b, 4], f32>
+  %1 = moai.contract %0, %w {equation = "ak,nk->an"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[4, 4], f32>) -> !moai.tensor<[b, 4], f32>
+  %loss = moai.reduce %1 {dims = array<i64: 0, 1>, keep_dims = false, kind = "sum"} : (!moai.tensor<[b, 4], f32>) -> !moai.tensor<[], f32>
+  return %loss : !moai.tensor<[], f32>
+}
+
+// -----
+
+// expected-error @below {{'func.func' op must return one scalar loss}}
+func.func @step(%x: !moai.tensor<[b], f32> {moai.name = "x", moai.role = "parameter"}) -> !moai.tensor<[b], f32> {
+  return %x : !moai.tensor<[b], f32>
+}
+
+// -----
+
+// expected-error @below {{has no function @step to differentiate}}
+module {
+}
+
+// -----
+
+func.func @step(%x: !moai.tensor<[b], f32> {moai.name = "x", moai.role = "parameter"}) -> !moai.tensor<[], f32> {
+  // expected-error @below {{'moai.scan' op has no gradient rule}}
+  %0 = moai.scan %x {dim = 0 : i64, kind = "cummax"} : (!moai.tensor<[b], f32>) -> !moai.tensor<[b], f32>
+  %loss = moai.reduce %0 {dims = array<i64: 0>, keep_dims = false, kind = "sum"} : (!moai.tensor<[b], f32>) -> !moai.tensor<[], f32>
+  return %loss : !moai.tensor<[], f32>
+}

@@ -1,0 +1,34 @@
+// RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4,data_parallel=3,zero=1">, moai.binding/' %S/Inputs/mlp.mlir | moai-opt -moai-build-backward -moai-partition-stages -moai-distribute-params | FileCheck %s
+// RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4,data_parallel=3">, moai.binding/' %S/Inputs/mlp.mlir | moai-opt -moai-build-backward -moai-partition-stages -moai-distribute-params | FileCheck %s --check-prefix=WHOLE
+// RUN: sed -e 's/moai.binding/moai.config = #moai.config<"num_stages=1,num_micro_batches=1,data_parallel=2,zero=1,low_precision_params=false">, moai.binding/' -e 's/f32/bf16/g' %S/Inputs/mlp.mlir | moai-opt -moai-build-backward -moai-partition-stages -moai-distribute-params | FileCheck %s --check-prefix=WIDE
+
+// 16 elements over 3 devices are shards of 6. Gathered in order of first use, reduced and updated once per step.
+// CHECK-LABEL: func.func @step(
+// CHECK-NOT:     moai.role = "parameter"
+// CHECK-SAME:    !moai.tensor<[6], f32> {moai.name = "w0", moai.role = "master_parameter"}
+// CHECK-SAME:    !moai.tensor<[6], f32> {moai.name = "w0", moai.role = "first_moment"}
+// CHECK-SAME:    !moai.tensor<[6], f32> {moai.name = "w0", moai.role = "second_moment"}
+// CHECK-SAME:    !moai.tensor<[4, 4], f32> {moai.name = "w0", moai.role = "gradient_accumulator"}
+// CHECK-NEXT:    %[[W0:.*]] = moai.all_gather %{{.*}} {axis = "data", group_size = 3 : i64, moai.part = "load", moai.stage = 0 : i64}
+// CHECK-NEXT:    %[[W1:.*]] = moai.all_gather %{{.*}} {axis = "data", group_size = 3 : i64, moai.part = "load", moai.stage = 1 : i64}
+// CHECK:         call @block.forward(%arg0, %[[W0]])
+// CHECK:         %[[B1:.*]]:2 = call @block.backward({{.*}}%[[W1]]
+// The gradient is added to the sum of the micro-batches before at once.
+// CHECK-NEXT:    %[[A1:.*]] = moai.accumulate %{{.*}}, %[[B1]]#1 {moai.phase = "backward", moai.stage = 1 : i64
+// CHECK:         moai.reduce_scatter {{.*}} {axis = "data", group_size = 3 : i64, moai.part = "update", moai.stage = 0 : i64} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[6], f32>
+// CHECK-NEXT:    moai.optimizer {{.*}}kind = "adamw", moai.part = "update", moai.stage = 0
+// CHECK-NEXT:    moai.reduce_scatter %[[A1]]
+
+// Without sharding there is nothing to gather, and gradients are reduced whole.
+// WHOLE-LABEL: func.func @step(
+// WHOLE-NOT:     all_gather
+// WHOLE:         moai.all_reduce {{.*}}axis = "data", group_size = 3
+// WHOLE-NEXT:    moai.optimizer {{.*}}!moai.tensor<[4, 4], f32>
+
+// A wide copy is narrowed for the kernels, in the forward and again in the backward; one micro-batch accumulates nothing.
+// WIDE-LABEL: func.func @step(
+// WIDE:         %[[W0:.*]] = moai.all_gather {{.*}} -> !moai.tensor<[4, 4], f32>
+// WIDE:         %[[N0:.*]] = moai.cast %[[W0]] {moai.stage = 0 : i64}
+// WIDE-NEXT:    call @block.forward(%arg0, %[[N0]])
+// WIDE-NOT:     accumulate
+// WIDE:         moai.cast %[[W0]] {moai.phase = "backward", moai.stage = 0 : i64}

@@ -1,0 +1,34 @@
+// RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4,data_parallel=2,zero=1">, moai.binding/' %S/Inputs/mlp.mlir | moai-opt -moai-build-backward -moai-partition-stages -moai-distribute-params -moai-schedule-pipeline | FileCheck %s
+// RUN: not moai-opt %s -moai-schedule-pipeline 2>&1 | FileCheck %s --check-prefix=UNPLACED
+
+// CHECK-NOT:   @step
+// CHECK-LABEL: func.func private @stage0.load(
+// CHECK:         moai.all_gather
+// CHECK-LABEL: func.func private @stage0.forward(
+// CHECK:         %[[F:.*]]:2 = call @block.forward
+// CHECK:         moai.send %[[F]]#0 {peer = 1 : i64}
+// CHECK:         return %[[F]]#1
+// CHECK-LABEL: func.func private @stage0.backward(
+// CHECK:         moai.receive {peer = 1 : i64}
+// CHECK:         call @block.backward
+// CHECK:         moai.accumulate
+// CHECK-LABEL: func.func private @stage0.update(
+// CHECK:         moai.reduce_scatter
+// CHECK:         moai.optimizer
+// 1F1B: the first stage of two runs one forward ahead.
+// CHECK-LABEL: func.func @stage0(
+// CHECK-SAME:    moai.schedule = array<i64: 1, 2, -1, 3, -2, 4, -3, -4>, moai.stage = 0 : i64
+// CHECK:         call @stage0.load
+// CHECK:         call @stage0.forward
+// CHECK:         call @stage0.backward
+// CHECK:         call @stage0.update
+// CHECK-LABEL: func.func @stage1(
+// CHECK-SAME:    moai.schedule = array<i64: 1, -1, 2, -2, 3, -3, 4, -4>, moai.stage = 1 : i64
+
+// UNPLACED: error: 'moai.elementwise' op has no stage below 1
+module attributes {moai.config = #moai.config<"num_stages=1,num_micro_batches=1">} {
+  func.func @step(%x: !moai.tensor<[b], f32>) -> !moai.tensor<[b], f32> {
+    %0 = moai.elementwise %x {kind = "exp"} : (!moai.tensor<[b], f32>) -> !moai.tensor<[b], f32>
+    return %0 : !moai.tensor<[b], f32>
+  }
+}
