@@ -103,6 +103,9 @@ static absl::Status bindShapes(const ImportOptions &options, InputDims &dims, Di
     if (it->second == kBatchSymbol)
       return absl::InvalidArgumentError(
           absl::StrCat(file.str(), ": --shape=", entry.getKey().str(), " is the batch, which --global-batch sets; leave it out"));
+    if (it->second == kSequenceSymbol && options.sequenceLength && *options.sequenceLength != entry.getValue())
+      return absl::InvalidArgumentError(absl::StrCat(file.str(), ": --shape=", entry.getKey().str(), "=", entry.getValue(),
+                                                     " contradicts --seq-len=", *options.sequenceLength, "; give one of them"));
     planned.values[it->second] = entry.getValue();
   }
   return absl::OkStatus();

@@ -1,7 +1,6 @@
 //===- moai-plan.cpp - Which way of splitting a training step is fastest ---===//
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "moai/Export/Report.h"
 #include "moai/IR/Moai.h"
@@ -20,8 +19,6 @@ namespace {
 
 constexpr int kInputError = 1, kUsageError = 2;
 
-enum class Format { Text, JSON };
-
 cl::OptionCategory category("Options");
 cl::opt<std::string> model(cl::Positional, cl::desc("MODEL.pt2"), cl::cat(category));
 cl::opt<std::string>
@@ -37,10 +34,10 @@ cl::opt<std::string> generation("maf", cl::desc("Release of MoAI whose space it 
                                 cl::value_desc("RELEASE"), cl::cat(category));
 cl::opt<std::string> optimizer("optimizer", cl::desc("Optimizer whose states count: adamw (default)"), cl::init("adamw"),
                                cl::value_desc("NAME"), cl::cat(category));
-cl::opt<double> memoryRatio("memory-ratio", cl::desc("Part of a device's memory that a plan may use (default 0.8)"), cl::init(0.8),
-                            cl::value_desc("R"), cl::cat(category));
-cl::opt<double> expertImbalance("expert-imbalance", cl::desc("Rows of the busiest expert over the average (default 1: balanced)"),
-                                cl::init(1.0), cl::value_desc("X"), cl::cat(category));
+cl::opt<std::string> memoryRatioText("memory-ratio", cl::desc("Part of a device's memory that a plan may use (default 0.8)"),
+                                     cl::init("0.8"), cl::value_desc("R"), cl::cat(category));
+cl::opt<std::string> imbalanceText("expert-imbalance", cl::desc("Rows of the busiest expert over the average (default 1: balanced)"),
+                                   cl::init("1"), cl::value_desc("X"), cl::cat(category));
 cl::opt<std::string> sequenceLength("seq-len", cl::desc("Sequence length to plan for, instead of the exported one"), cl::value_desc("N"),
                                     cl::cat(category));
 cl::list<std::string> shapes("shape", cl::desc("Value for a dimension of a dynamic export, by the names --describe shows"),
@@ -51,10 +48,9 @@ cl::opt<std::string> outputFolder("o", cl::desc("Folder for plan.json and the ch
                                   cl::cat(category));
 cl::opt<std::string> dumpFolder("dump-candidates", cl::desc("Folder for the IR of every candidate, for moai-opt"), cl::value_desc("DIR"),
                                 cl::cat(category));
-cl::opt<Format> format("format", cl::desc("Form of the result on standard output"), cl::init(Format::Text),
-                       cl::values(clEnumValN(Format::Text, "text", "tables (default)"),
-                                  clEnumValN(Format::JSON, "json", "the content of plan.json")),
-                       cl::cat(category));
+cl::opt<std::string> format("format",
+                            cl::desc("Form of the result on standard output: text, tables (default), or json, the content of plan.json"),
+                            cl::init("text"), cl::value_desc("FORM"), cl::cat(category));
 cl::opt<bool> noTimes("no-times", cl::desc("Leave measured times out of the JSON, so that outputs can be compared"), cl::cat(category));
 cl::opt<std::string> threads("threads", cl::desc("Threads that compile (default: one per core); the plan is the same on any number"),
                              cl::value_desc("N"), cl::cat(category));
@@ -129,12 +125,13 @@ static std::optional<std::string> readFlags(Request &request) {
   request.plan.generation = *release;
   if (optimizer != "adamw")
     return absl::StrCat("--optimizer=", optimizer.getValue(), " is not known; expected adamw");
-  if (!(memoryRatio > 0 && memoryRatio <= 1))
-    return absl::StrCat("--memory-ratio=", memoryRatio.getValue(), ": expected more than 0, and 1 at most");
-  if (!(expertImbalance >= 1 && expertImbalance <= 1e6))
-    return absl::StrCat("--expert-imbalance=", expertImbalance.getValue(), ": expected 1 or more, and 1000000 at most");
-  request.plan.memoryRatio = memoryRatio;
-  request.plan.expertImbalance = expertImbalance;
+  if (!absl::SimpleAtod(memoryRatioText, &request.plan.memoryRatio) || !(request.plan.memoryRatio > 0 && request.plan.memoryRatio <= 1))
+    return absl::StrCat("--memory-ratio=", memoryRatioText.getValue(), ": expected a number of more than 0, and 1 at most");
+  if (!absl::SimpleAtod(imbalanceText, &request.plan.expertImbalance) ||
+      !(request.plan.expertImbalance >= 1 && request.plan.expertImbalance <= 1e6))
+    return absl::StrCat("--expert-imbalance=", imbalanceText.getValue(), ": expected a number of 1 or more, and 1000000 at most");
+  if (format != "text" && format != "json")
+    return absl::StrCat("--format=", format.getValue(), " is not known; expected text or json");
   if (!sequenceLength.empty()) {
     request.import.sequenceLength = parsePositive(sequenceLength);
     if (!request.import.sequenceLength || *request.import.sequenceLength > (int64_t(1) << 32))
@@ -217,7 +214,7 @@ static int run(Request &request, std::chrono::steady_clock::time_point start) {
   for (const std::string &warning : imported->summary.warnings)
     llvm::errs() << "moai-plan: warning: " << imported->summary.path << ": " << warning << "\n";
   if (describe) {
-    if (format == Format::JSON)
+    if (format == "json")
       llvm::outs() << toText(llvm::json::Object{{"model", toJSON(imported->summary)}});
     else
       printDescription(imported->summary, llvm::outs());
@@ -235,7 +232,7 @@ static int run(Request &request, std::chrono::steady_clock::time_point start) {
   if (!outputFolder.empty())
     if (absl::Status status = writePlan(*plan, *imported->module, request.plan); !status.ok())
       return failInput(status);
-  if (format == Format::JSON)
+  if (format == "json")
     llvm::outs() << toText(toJSON(*plan, !noTimes));
   else {
     printReport(*plan, llvm::outs());
@@ -245,15 +242,31 @@ static int run(Request &request, std::chrono::steady_clock::time_point start) {
   finish();
 }
 
+// `moai-plan: Unknown command line argument '--frmat'.  Try: ...` and the line after it, which may suggest one, as one sentence.
+static std::string summarizeUsageErrors(llvm::StringRef text, llvm::StringRef program) {
+  std::string prefix = (program + ": ").str(), sentence;
+  llvm::SmallVector<llvm::StringRef> lines;
+  text.split(lines, '\n', 2, /*KeepEmpty=*/false);
+  if (lines.size() > 2)
+    lines.resize(2);
+  for (llvm::StringRef line : lines) {
+    line.consume_front(prefix);
+    if (!sentence.empty() && !line.starts_with("Did you mean"))
+      break;
+    sentence += (sentence.empty() ? "" : "; ") + line.split("  Try:").first.rtrim(" .!").str();
+  }
+  return sentence;
+}
+
 int main(int argc, char **argv) {
   auto start = std::chrono::steady_clock::now();
   cl::HideUnrelatedOptions(category);
+  cl::SetVersionPrinter([](llvm::raw_ostream &os) { os << "moai-plan " MOAI_VERSION "\n"; });
   std::string usageErrors;
   llvm::raw_string_ostream usageStream(usageErrors);
   if (!cl::ParseCommandLineOptions(argc, argv, kOverview, &usageStream)) {
-    llvm::StringRef first = llvm::StringRef(usageStream.str()).split('\n').first;
-    first.consume_front(absl::StrCat(llvm::sys::path::filename(argv[0]).str(), ": "));
-    return failUsage(first.split("  Try:").first.rtrim(" .!").str());
+    // Wrong values of switches have been told by then, on standard error.
+    return usageStream.str().empty() ? kUsageError : failUsage(summarizeUsageErrors(usageErrors, llvm::sys::path::filename(argv[0])));
   }
   if (listThem) {
     llvm::outs() << listAccelerators();

@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""Every bad input is refused with one sentence that says where, what and what to do; nothing is written."""
+import os
+import unittest
+import zipfile
+
+from moai_plan import GRAPHS, QWEN, TINY, TestCase, read_model, run
+
+
+def graph(model):
+    return model["graph_module"]["graph"]
+
+
+class BadInput(TestCase):
+    def refuse(self, sentence, *arguments, code=1, names=""):
+        """Runs with an output folder that must not appear; the last line of standard error must hold the sentence and the name."""
+        output = self.folder / "output"
+        wants_output = "--describe" not in arguments and "-o" not in arguments
+        found, printed, errors = run(*arguments, *(["-o", output] if wants_output else []))
+        self.assertEqual(found, code, errors)
+        self.assertEqual(printed, "")
+        lines = errors.splitlines()
+        self.assertEqual([line for line in lines if "error" in line], lines[-1:], errors)
+        self.assertTrue(lines[-1].startswith("moai-plan: error: "), errors)
+        self.assertIn(sentence, lines[-1])
+        self.assertIn(str(names), lines[-1])
+        self.assertFalse(output.exists())
+
+    def refuse_model(self, sentence, path):
+        self.refuse(sentence, path, "--accelerator=Large.256GB", "--global-batch=64", "--maf=24.5", names=path)
+
+    def refuse_flags(self, sentence, *arguments, code=2):
+        self.refuse(sentence, TINY, *arguments, code=code)
+
+
+class Files(BadInput):
+    def file(self, content):
+        path = self.folder / "model.pt2"
+        path.write_bytes(content)
+        return path
+
+    def test_no_such_file(self):
+        self.refuse_model("no such file; expected a model exported by torch.export.save", self.folder / "none.pt2")
+
+    def test_directory(self):
+        self.refuse_model("is a directory; expected a .pt2 file", self.folder)
+
+    def test_not_a_zip(self):
+        self.refuse_model("not a readable zip archive", self.file(b"hello"))
+
+    def test_empty(self):
+        self.refuse_model("not a readable zip archive", self.file(b""))
+
+    def test_truncated_zip(self):
+        whole = TINY.read_bytes()
+        self.refuse_model("not a readable zip archive", self.file(whole[:len(whole) // 2]))
+
+    def test_damaged_entry(self):
+        damaged = bytearray(TINY.read_bytes())
+        damaged[len(damaged) // 3] ^= 0xFF
+        self.refuse_model("models/model.json", self.file(bytes(damaged)))
+
+    def test_zip_bomb(self):
+        path = self.folder / "model.pt2"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            with archive.open("model/models/model.json", "w", force_zip64=True) as entry:
+                for _ in range(1100):
+                    entry.write(b" " * 1_000_000)
+        self.refuse_model("models/model.json claims 1100000000 bytes out of a tiny entry; refused, at most 1073741824 are expected", path)
+
+    def test_no_model_json(self):
+        self.refuse_model("the archive has no models/model.json", self.write_model("", name=None))
+
+
+class Json(BadInput):
+    def test_cut_off(self):
+        text = read_model()
+        self.refuse_model("model.json is not valid JSON", self.write_model(text[:len(text) // 2]))
+
+    def test_empty(self):
+        self.refuse_model("model.json is not valid JSON (Empty: no JSON found)", self.write_model(""))
+
+    def test_not_an_object(self):
+        self.refuse_model("model.json: the document is an array, expected an object", self.write_model("[1, 2]"))
+
+    def test_wrong_type(self):
+        self.refuse_model("model.json: graph.nodes is a number, expected an array",
+                          self.edit_model(lambda m: graph(m).update(nodes=5)))
+        self.refuse_model("model.json: node 3 is a number, expected a string",
+                          self.edit_model(lambda m: graph(m)["nodes"][3].update(target=5)))
+
+    def test_missing_key(self):
+        self.refuse_model("model.json: graph has no 'nodes'", self.edit_model(lambda m: graph(m).pop("nodes")))
+
+    def test_unknown_schema(self):
+        self.refuse_model("has torch.export schema 99.20, expected major 8; export it again with PyTorch 2.9 or newer",
+                          self.edit_model(lambda m: m["schema_version"].update(major=99)))
+
+
+class Graphs(BadInput):
+    def test_input_that_does_not_exist(self):
+        def edit(model):
+            graph(model)["nodes"][6]["inputs"][0]["arg"] = {"as_tensor": {"name": "ghost"}}
+        self.refuse_model("model.json: node 'sub' (aten.sub.Tensor): reads tensor 'ghost', which no earlier node and no input defines",
+                          self.edit_model(edit))
+
+    def test_cycle(self):
+        def edit(model):
+            nodes = [node for node in graph(model)["nodes"] if node["outputs"]]
+            nodes[4]["inputs"][0]["arg"] = {"as_tensor": {"name": nodes[9]["outputs"][0]["as_tensor"]["name"]}}
+        self.refuse_model("which no earlier node and no input defines", self.edit_model(edit))
+
+    def resize(self, size):
+        def edit(model):
+            for tensor in graph(model)["tensor_values"].values():
+                for dimension in tensor["sizes"]:
+                    if dimension.get("as_int") == 64:
+                        dimension["as_int"] = size
+        return self.edit_model(edit)
+
+    def test_sizes(self):
+        self.refuse_model("model.json: tensor 'p_model_model_embed_tokens_weight' has a dimension of size 1000000000000000000; expected 0 to 2^48",
+                          self.resize(10**18))
+        self.refuse_model("has a dimension of size -3; expected 0 to 2^48", self.resize(-3))
+        self.refuse_model("is a number, expected an integer", self.resize(2**63))
+        self.refuse_model("is a number, expected an integer", self.resize(1.5))
+
+    def test_unknown_dtype(self):
+        def edit(model):
+            for tensor in graph(model)["tensor_values"].values():
+                tensor["dtype"] = 77
+        self.refuse_model("model.json: tensor 'p_model_model_embed_tokens_weight' has the unknown dtype 77; known are 1 to 13 and 28 to 32",
+                          self.edit_model(edit))
+
+    def test_no_output(self):
+        def edit(model):
+            graph(model)["outputs"] = []
+            model["graph_module"]["signature"]["output_specs"] = []
+        self.refuse_model("model.json: the graph has no output; export a module whose forward returns the loss", self.edit_model(edit))
+
+    def test_two_outputs_and_no_loss(self):
+        def edit(model):
+            linear = [node for node in graph(model)["nodes"] if node["target"].endswith("linear.default")][:2]
+            outputs = [{"as_tensor": {"name": node["outputs"][0]["as_tensor"]["name"]}} for node in linear]
+            graph(model)["outputs"] = outputs
+            model["graph_module"]["signature"]["output_specs"] = [{"user_output": {"arg": output}} for output in outputs]
+        self.refuse_model("model.json: the graph has 2 outputs and 0 of them are scalars, so none is plainly the loss; export a module whose "
+                          "forward returns only the loss", self.edit_model(edit))
+
+    def test_no_loss(self):
+        self.refuse_model("the graph returns no loss, so there is no training step to plan", GRAPHS / "llama-3-8b-logits.pt2")
+
+    def test_own_backward(self):
+        self.refuse_model("model.json: the graph holds its own backward", GRAPHS / "llama-3-8b-joint.pt2")
+
+    def unknown_op(self):
+        def edit(model):
+            node = next(node for node in graph(model)["nodes"] if "silu" in node["target"])
+            node["target"] = "torch.ops.mylib.fancy.default"
+        return self.edit_model(edit)
+
+    def test_unknown_op_is_a_warning(self):
+        code, _, errors = run(self.unknown_op(), "--accelerator=Large.256GB", "--global-batch=64", "--maf=24.5")
+        self.assertEqual(code, 0)
+        warnings = [line for line in errors.splitlines() if line.startswith("moai-plan: warning: ")]
+        self.assertEqual(len(warnings), 1)
+        self.assertIn("op mylib.fancy.default (1 times) is not known: it is costed by the bytes it reads and writes, and nothing is split through it",
+                      warnings[0])
+
+    def test_unknown_op_when_strict(self):
+        path = self.unknown_op()
+        self.refuse(f"{path}: --strict refuses ops that moai doesn't know: mylib.fancy.default", path, "--describe", "--strict")
+
+
+class Requests(BadInput):
+    ACCELERATOR = "--accelerator=4xLarge.2048GB"
+
+    def test_batch_that_does_not_divide(self):
+        self.refuse_flags("has no candidate for a global batch of 250 on 32 devices in 4 nodes; the nearest that have one are 248 and 256",
+                          self.ACCELERATOR, "--global-batch=250", code=1)
+        self.refuse_flags("a global batch of 3 on 32 devices in 4 nodes; the nearest that has one is 16", self.ACCELERATOR, "--global-batch=3", code=1)
+
+    def test_batch_that_is_no_number(self):
+        for batch in ("0", "-4", "abc", "256,", "1e3", "99999999999999999999"):
+            self.refuse_flags(f"--global-batch={batch}: expected one or more whole numbers from 1 to 2^40", self.ACCELERATOR, f"--global-batch={batch}")
+
+    def test_unknown_accelerator(self):
+        self.refuse_flags("unknown accelerator '4xlarg', did you mean '4xLarge'?", "--accelerator=4xlarg", "--global-batch=256", code=1)
+        self.refuse_flags("unknown accelerator 'h10:8', did you mean 'h100'?", "--accelerator=h10:8", "--global-batch=256", code=1)
+        self.refuse_flags("accelerator 'h100:0' has the device count '0', expected a whole number", "--accelerator=h100:0", "--global-batch=256", code=1)
+
+    def test_nothing_fits(self):
+        self.refuse("none of the 6 candidates fits: the nearest (num_stages 1, num_micro_batches 1, batch_per_device 64, recomputation full) is ",
+                    QWEN, "--accelerator=Large.256GB", "--global-batch=256", "--maf=24.5")
+
+    def test_a_tensor_out_of_proportion(self):
+        self.refuse("the graph makes a tensor of 1.92 TB per sample (moai.gather), which no splitting of layers helps against",
+                    GRAPHS / "mixtral-8x7b-batched.pt2", self.ACCELERATOR, "--global-batch=256")
+
+    def test_output_folder(self):
+        file = self.folder / "file"
+        file.write_text("kept")
+        self.refuse_flags(f"{file}: can't be written as a folder", self.ACCELERATOR, "--global-batch=256", "-o", file, code=1)
+        self.refuse_flags(f"{file}/below: can't be written as a folder", self.ACCELERATOR, "--global-batch=256", "-o", file / "below", code=1)
+        self.assertEqual(file.read_text(), "kept")
+
+    def test_output_folder_that_no_one_can_make(self):
+        self.refuse_flags("/proc/moai/plan: can't be written as a folder", self.ACCELERATOR, "--global-batch=256", "-o", "/proc/moai/plan", code=1)
+
+    @unittest.skipIf(os.geteuid() == 0, "root may write everywhere")
+    def test_output_folder_without_permission(self):
+        self.folder.chmod(0o500)
+        self.addCleanup(self.folder.chmod, 0o700)
+        self.refuse_flags("can't be written as a folder", self.ACCELERATOR, "--global-batch=256", "-o", self.folder / "output", code=1)
+
+    def test_shapes(self):
+        plan = (self.ACCELERATOR, "--global-batch=256")
+        self.refuse_flags("--shape=foo names no dimension of the model; it has b, batch, s, sequence", *plan, "--shape=foo=3", code=1)
+        self.refuse_flags("--shape=b is the batch, which --global-batch sets; leave it out", *plan, "--shape=b=3", code=1)
+        self.refuse_flags("--shape=s=8 contradicts --seq-len=9; give one of them", *plan, "--shape=s=8", "--seq-len=9", code=1)
+        for shape in ("foo", "s=0", "s=", "=3", "s=x"):
+            self.refuse_flags(f"--shape={shape}: expected NAME=N with a whole number from 1 to 2^32", *plan, f"--shape={shape}")
+        self.refuse_flags("--shape=s is given twice; give it once", *plan, "--shape=s=8", "--shape=s=8")
+
+    def test_sequence(self):
+        for length in ("0", "-1", "x"):
+            self.refuse_flags(f"--seq-len={length}: expected a whole number from 1 to 2^32", self.ACCELERATOR, "--global-batch=256", f"--seq-len={length}")
+        self.refuse("the model has no sequence dimension, so --seq-len=7 means nothing", GRAPHS / "tiny-vit.pt2", "--describe", "--seq-len=7")
+
+    def test_wrong_usage(self):
+        plan = (self.ACCELERATOR, "--global-batch=256")
+        self.refuse("name a model", code=2)
+        self.refuse_flags("--accelerator is missing: name one that --list-accelerators prints", "--global-batch=4")
+        self.refuse_flags("--global-batch is missing", self.ACCELERATOR)
+        self.refuse_flags("--space=all is not known; expected moai", *plan, "--space=all")
+        self.refuse_flags("unknown MoAI release '23', expected 24.2, 24.3, 24.4 or 24.5", *plan, "--maf=23")
+        self.refuse_flags("--optimizer=sgd is not known; expected adamw", *plan, "--optimizer=sgd")
+        self.refuse_flags("--format=yaml is not known; expected text or json", *plan, "--format=yaml")
+        for ratio in ("2", "0", "nan", "x"):
+            self.refuse_flags(f"--memory-ratio={ratio}: expected a number of more than 0, and 1 at most", *plan, f"--memory-ratio={ratio}")
+        self.refuse_flags("--expert-imbalance=0.5: expected a number of 1 or more", *plan, "--expert-imbalance=0.5")
+        for threads in ("0", "-2", "x", "5000"):
+            self.refuse_flags(f"--threads={threads}: expected a whole number from 1 to 1024", *plan, f"--threads={threads}")
+        self.refuse_flags("Unknown command line argument '--frmat=json'; Did you mean '--format=json'?", *plan, "--frmat=json")
+        self.refuse_flags("Too many positional arguments", "extra", *plan)
+        self.refuse_flags("--describe plans nothing, so --accelerator contradicts it", "--describe", self.ACCELERATOR)
+
+
+if __name__ == "__main__":
+    unittest.main()

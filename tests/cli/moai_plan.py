@@ -1,0 +1,49 @@
+"""What the tests of moai-plan's command line share: the tool, test graphs, and models edited on the way."""
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+GRAPHS = ROOT / "tests/Inputs/graphs"
+TINY = GRAPHS / "tiny-llama.pt2"
+QWEN = ROOT / "models/qwen1.5-7b.pt2"
+TOOL = Path(os.environ.get("MOAI_BIN", ROOT / "build/bin")) / "moai-plan"
+
+
+def run(*arguments):
+    """(exit code, standard output, standard error)"""
+    done = subprocess.run([str(TOOL), *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout, done.stderr
+
+
+class TestCase(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def write_model(self, text, name="models/model.json"):
+        """An archive like the tiny model's with another model.json."""
+        path = self.folder / "model.pt2"
+        with zipfile.ZipFile(TINY) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+            for member in source.namelist():
+                if not member.endswith("model.json"):
+                    target.writestr(member, source.read(member))
+            if name:
+                target.writestr(f"{source.namelist()[0].split('/')[0]}/{name}", text)
+        return path
+
+    def edit_model(self, edit):
+        """The tiny model after edit(parsed model.json)."""
+        model = json.loads(read_model())
+        edit(model)
+        return self.write_model(json.dumps(model))
+
+
+def read_model(path=TINY):
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(next(name for name in archive.namelist() if name.endswith("model.json"))).decode()
