@@ -12,6 +12,8 @@ struct Counted {
   int64_t parameters, forwardFlops, totalFlops;
 };
 
+void PrintTo(const Counted &counted, std::ostream *os) { *os << counted.graph; }
+
 const Counted kCounted[] = {
     {"qwen1.5-7b", 1, 2048, 7721324544, 31273804365824, 94920924725248},
     {"qwen1.5-7b-dynamic", 1, 2048, 7721324544, 31273804365824, 94920924725248},
