@@ -95,6 +95,9 @@ void resizeLayers(mlir::ModuleOp module, size_t layers) {
   llvm::SmallVector<mlir::Attribute> attributes;
   for (unsigned i = 0; i < step.getNumArguments(); ++i)
     attributes.push_back(step.getArgAttrDict(i));
+  auto isParameter = [&](unsigned argument) {
+    return llvm::cast<mlir::DictionaryAttr>(attributes[argument]).get(attrs::kRole) == mlir::StringAttr::get(step.getContext(), "parameter");
+  };
   while (calls.size() < layers) {
     mlir::func::CallOp last = calls.back();
     mlir::OpBuilder builder(last->getContext());
@@ -105,7 +108,7 @@ void resizeLayers(mlir::ModuleOp module, size_t layers) {
       auto argument = llvm::dyn_cast<mlir::BlockArgument>(operand.get());
       if (operand.get() == calls[calls.size() - 2].getResult(0))
         operand.set(last.getResult(0));
-      else if (argument && step.getArgAttrOfType<mlir::StringAttr>(argument.getArgNumber(), attrs::kRole) == "parameter") {
+      else if (argument && isParameter(argument.getArgNumber())) {
         attributes.push_back(attributes[argument.getArgNumber()]);
         operand.set(body.addArgument(argument.getType(), argument.getLoc()));
       }

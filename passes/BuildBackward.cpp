@@ -246,11 +246,11 @@ void BuildBackwardPass::runOnOperation() {
   }
 
   SmallVector<Value> results{stepReturn.getOperand(0)};
-  for (BlockArgument parameter : parameters) {
-    Operation *before = stepReturn->getPrevNode();
-    results.push_back(gradients.getOrZero(parameter));
-    label(before->getNextNode(), static_cast<int64_t>(forwardOps.size()) - 1);
-  }
+  for (BlockArgument parameter : parameters)
+    if (Value gradient = gradients.getGradient(parameter))
+      results.push_back(gradient);
+    else
+      step.setArgAttr(parameter.getArgNumber(), attrs::kRole, builder.getStringAttr("buffer"));
   stepReturn->setOperands(results);
   step.setFunctionType(builder.getFunctionType(step.getArgumentTypes(), ValueRange(results).getTypes()));
 }

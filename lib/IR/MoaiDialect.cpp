@@ -128,7 +128,7 @@ Type SymTensorType::parse(AsmParser &parser) {
     std::string text;
     while (true) {
       StringRef keyword;
-      int64_t number;
+      int64_t number = 0;
       SMLoc at = parser.getCurrentLocation();
       if (succeeded(parser.parseOptionalKeyword(&keyword)))
         text += keyword;

@@ -12,13 +12,6 @@ int64_t moai::saturatingMultiply(int64_t a, int64_t b) {
   return __builtin_mul_overflow(a, b, &result) ? kMax : result;
 }
 
-int64_t moai::countElements(llvm::ArrayRef<Dim> dims, const DimBinding &binding) {
-  int64_t count = 1;
-  for (const Dim &dim : dims)
-    count = saturatingMultiply(count, dim.evaluate(binding));
-  return count;
-}
-
 static unsigned powerOf(uint32_t powers, unsigned symbol) { return (powers >> (8 * symbol)) & 0xff; }
 
 Dim::Dim(int64_t constant) {

@@ -84,7 +84,7 @@ def Moai_AttentionBackwardOp : Moai_AttentionBase<"attention_backward", [Pure, W
 def Moai_ElementwiseOp : Moai_Op<"elementwise", [Pure, Streams, Grad, Factors]> {
   let summary = "one scalar function applied element by element, with broadcasting";
   let description = [{
-    `kind` names the function (`add`, `mul`, `silu`, `silu_backward`, ...; the list with arities is in Elementwise.cpp);
+    `kind` names the function (`add`, `mul`, `silu`, `silu_backward`, ...; the list with arities is in ElementwiseOps.cpp);
     `scalars` are its constant arguments. Shapes are aligned at the last dimension; each operand's dimension equals the
     result's or is 1.
   }];

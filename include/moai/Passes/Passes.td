@@ -15,7 +15,8 @@ def BuildBackward : Moai_Pass<"moai-build-backward"> {
   let summary = "Appends the backward of @step from each op's gradient rule";
   let description = [{
     Requires a function @step that returns one scalar loss. Afterwards @step returns the loss and one gradient per
-    argument of role parameter, in argument order; each called function @f has become @f.forward, which also returns what the
+    argument of role parameter, in argument order. A parameter that the loss doesn't depend on has become a buffer: nothing
+    trains it. Each called function @f has become @f.forward, which also returns what the
     backward needs, and @f.backward.
   }];
 }

@@ -75,9 +75,6 @@ private:
   void add(Term term);
 };
 
-/// The product of all dimensions under a binding, saturating at INT64_MAX.
-int64_t countElements(llvm::ArrayRef<Dim> dims, const DimBinding &binding);
-
 /// a*b, saturating at INT64_MAX (both operands non-negative).
 int64_t saturatingMultiply(int64_t a, int64_t b);
 

@@ -37,6 +37,19 @@ func.func @step(%x: !moai.tensor<[b, 4], f32> {moai.name = "x", moai.role = "inp
 
 // -----
 
+// What the loss doesn't depend on is not trained.
+// RULES-LABEL: func.func @step(
+// RULES-SAME:    {moai.name = "unused", moai.role = "buffer"}, {{.*}}) -> (!moai.tensor<[], f32>, !moai.tensor<[4, 4], f32>)
+func.func @step(%x: !moai.tensor<[b, 4], f32> {moai.name = "x", moai.role = "input"},
+                %unused: !moai.tensor<[8], f32> {moai.name = "unused", moai.role = "parameter"},
+                %w: !moai.tensor<[4, 4], f32> {moai.name = "w", moai.role = "parameter"}) -> !moai.tensor<[], f32> {
+  %0 = moai.contract %x, %w {equation = "ak,nk->an"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[4, 4], f32>) -> !moai.tensor<[b, 4], f32>
+  %loss = moai.reduce %0 {dims = array<i64: 0, 1>, keep_dims = false, kind = "sum"} : (!moai.tensor<[b, 4], f32>) -> !moai.tensor<[], f32>
+  return %loss : !moai.tensor<[], f32>
+}
+
+// -----
+
 // expected-error @below {{'func.func' op must return one scalar loss}}
 func.func @step(%x: !moai.tensor<[b], f32> {moai.name = "x", moai.role = "parameter"}) -> !moai.tensor<[b], f32> {
   return %x : !moai.tensor<[b], f32>
