@@ -96,7 +96,8 @@ void resizeLayers(mlir::ModuleOp module, size_t layers) {
   for (unsigned i = 0; i < step.getNumArguments(); ++i)
     attributes.push_back(step.getArgAttrDict(i));
   auto isParameter = [&](unsigned argument) {
-    return llvm::cast<mlir::DictionaryAttr>(attributes[argument]).get(attrs::kRole) == mlir::StringAttr::get(step.getContext(), "parameter");
+    return llvm::cast<mlir::DictionaryAttr>(attributes[argument]).get(attrs::kRole) ==
+           mlir::StringAttr::get(step.getContext(), "parameter");
   };
   while (calls.size() < layers) {
     mlir::func::CallOp last = calls.back();

@@ -29,6 +29,9 @@ static double computedShare(Operation *op, const DimBinding &binding) {
 
 double GraphCost::seconds(Operation *op) {
   if (auto call = dyn_cast<func::CallOp>(op)) {
+    // Blocks are called often: those that are known need no search for their function.
+    if (auto it = functions.find(call.getCallee()); it != functions.end())
+      return it->second;
     auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr());
     return callee ? seconds(callee) : 0;
   }
@@ -72,9 +75,12 @@ double GraphCost::recomputeSeconds(func::FuncOp function) {
   for (Operation &op : function.getBody().front())
     if (op.hasAttr(attrs::kRecompute))
       total += seconds(&op);
-    else if (auto call = dyn_cast<func::CallOp>(op))
-      if (auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr()))
+    else if (auto call = dyn_cast<func::CallOp>(op)) {
+      if (auto it = recomputations.find(call.getCallee()); it != recomputations.end())
+        total += it->second;
+      else if (auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr()))
         total += recomputeSeconds(callee);
+    }
   if (shared)
     recomputations[function.getName()] = total;
   return total;
@@ -108,7 +114,6 @@ static void addCollective(Operation *op, ByteCounts &bytes, std::vector<StageCol
 
 StageProgram GraphCost::measureStage(func::FuncOp stage) {
   StageProgram program;
-  ByteCounts bytes(binding);
   for (auto call : stage.getOps<func::CallOp>()) {
     auto function = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr());
     StringRef part = call.getCallee().rsplit('.').second;

@@ -42,7 +42,7 @@ FunctionMemory MemoryWalk::walk(func::FuncOp function, llvm::function_ref<bool(B
       values[values[numbers.find(operand)->second].root].lastUse = index;
     const FunctionMemory *callee = nullptr;
     if (auto call = dyn_cast<func::CallOp>(op)) {
-      callee = &of(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr()));
+      callee = &of(call);
       for (auto [i, result] : llvm::enumerate(op.getResults())) {
         unsigned number = add(result, callee->resultBytes[i]);
         if (callee->resultArgument[i] >= 0)
@@ -104,6 +104,12 @@ const FunctionMemory &MemoryWalk::of(func::FuncOp function) {
     return it->second;
   FunctionMemory memory = walk(function, [](BlockArgument) { return false; });
   return known[function.getName()] = std::move(memory);
+}
+
+const FunctionMemory &MemoryWalk::of(func::CallOp call) {
+  const llvm::StringMap<FunctionMemory> &known = isSharedFunction(call.getCallee()) ? shared : own;
+  auto it = known.find(call.getCallee());
+  return it != known.end() ? it->second : of(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr()));
 }
 
 FunctionMemory MemoryWalk::ofConsuming(func::FuncOp function, llvm::function_ref<bool(BlockArgument)> consumed) {

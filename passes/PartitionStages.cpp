@@ -70,17 +70,13 @@ static int64_t countStateBytes(SymTensorType type, const ParallelConfig &config,
 LogicalResult PartitionStagesPass::collectAtoms(func::FuncOp step, const ParallelConfig &config, CandidateAnalyses &analyses) {
   atoms.clear();
   MemoryWalk &memory = analyses.memory;
-  auto calleeOf = [](Operation *op) -> func::FuncOp {
-    auto call = dyn_cast<func::CallOp>(op);
-    return call ? SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr()) : func::FuncOp();
-  };
   auto storageBytes = [&](OpResult result) {
-    func::FuncOp callee = calleeOf(result.getOwner());
-    return callee ? memory.of(callee).resultBytes[result.getResultNumber()] : memory.bytes(result);
+    auto call = dyn_cast<func::CallOp>(result.getOwner());
+    return call ? memory.of(call).resultBytes[result.getResultNumber()] : memory.bytes(result);
   };
   auto peakOf = [&](Operation *op) {
-    if (func::FuncOp callee = calleeOf(op))
-      return memory.of(callee).peak;
+    if (auto call = dyn_cast<func::CallOp>(op))
+      return memory.of(call).peak;
     int64_t peak = 0;
     for (Value result : op->getResults())
       peak += memory.bytes(result);

@@ -69,11 +69,16 @@ SmallVector<int64_t, 4> DimList::evaluate(const DimBinding &binding) const {
   SmallVector<int64_t, 4> sizes;
   size_t at = 1;
   for (unsigned i = 0, rank = getRank(); i < rank; ++i) {
+    int64_t count = packed[at++];
+    if (count == 1 && packed[at] == 0) { // a number, as most are
+      sizes.push_back(packed[at + 1]);
+      at += 2;
+      continue;
+    }
     SmallVector<Dim::Term, 2> terms;
-    for (int64_t n = packed[at++]; n; --n, at += 2)
+    for (; count; --count, at += 2)
       terms.push_back({static_cast<uint32_t>(packed[at]), packed[at + 1]});
-    bool isConstant = terms.size() == 1 && terms[0].powers == 0;
-    sizes.push_back(isConstant ? terms[0].coefficient : Dim::fromTerms(terms).evaluate(binding));
+    sizes.push_back(Dim::fromTerms(terms).evaluate(binding));
   }
   return sizes;
 }

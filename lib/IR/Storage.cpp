@@ -5,6 +5,9 @@ using namespace mlir;
 using namespace moai;
 
 const StorageAnalysis::Layout &StorageAnalysis::layoutOf(Value value) {
+  auto alias = updated.find(value);
+  if (alias != updated.end())
+    return layoutOf(alias->second);
   auto [it, isNew] = views.try_emplace(value);
   if (isNew) {
     Layout &layout = it->second;
@@ -19,10 +22,8 @@ const StorageAnalysis::Layout &StorageAnalysis::layoutOf(Value value) {
 
 bool StorageAnalysis::visit(Operation &op) {
   if (auto update = dyn_cast<InPlaceOpInterface>(op))
-    for (OpResult result : op.getResults()) {
-      Layout layout = layoutOf(update.getUpdatedOperand(result.getResultNumber()));
-      views[result] = std::move(layout);
-    }
+    for (OpResult result : op.getResults())
+      updated[result] = update.getUpdatedOperand(result.getResultNumber());
   auto view = dyn_cast<ViewOpInterface>(op);
   if (!view)
     return false;
@@ -40,6 +41,8 @@ bool StorageAnalysis::visit(Operation &op) {
 }
 
 Value StorageAnalysis::rootOf(Value value) const {
+  for (auto alias = updated.find(value); alias != updated.end(); alias = updated.find(value))
+    value = alias->second;
   auto it = views.find(value);
   return it == views.end() ? value : it->second.root;
 }

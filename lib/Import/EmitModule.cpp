@@ -240,16 +240,18 @@ OwningOpRef<ModuleOp> Emitter::run(const Blocks &blocks, const DimBinding &bindi
   auto step = builder.create<func::FuncOp>(loc, "step", builder.getFunctionType(inputs, outputs));
   DenseMap<ValueId, Value> values;
   Block *body = step.addEntryBlock();
+  SmallVector<Attribute> attributes;
   for (auto [index, argument] : llvm::enumerate(graph.arguments)) {
     const GraphValue &value = graph.values[argument];
     StringRef role = value.role == Role::Parameter  ? "parameter"
                      : value.role == Role::Buffer   ? "buffer"
                      : value.role == Role::Constant ? "constant"
                                                     : "input";
-    step.setArgAttr(index, attrs::kRole, builder.getStringAttr(role));
-    step.setArgAttr(index, attrs::kName, builder.getStringAttr(value.name));
+    attributes.push_back(builder.getDictionaryAttr({builder.getNamedAttr(attrs::kName, builder.getStringAttr(value.name)),
+                                                    builder.getNamedAttr(attrs::kRole, builder.getStringAttr(role))}));
     values[argument] = body->getArgument(index);
   }
+  step.setAllArgAttrs(attributes);
   builder.setInsertionPointToStart(body);
   size_t next = 0;
   for (size_t i = 0; i < graph.ops.size(); ++i) {

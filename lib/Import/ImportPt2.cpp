@@ -138,7 +138,8 @@ static void mergeTiedParameters(TrainingGraph &graph, std::vector<std::string> &
                                            graph.values[*twin].name.str(), "'"));
         continue;
       }
-      assumptions.push_back(absl::StrCat("parameter '", value.name.str(), "' is never used; it is counted, but no device keeps or trains it"));
+      assumptions.push_back(
+          absl::StrCat("parameter '", value.name.str(), "' is never used; it is counted, but no device keeps or trains it"));
     }
     // Buffers that only fed what was folded away are gone.
     if ((value.role == Role::Buffer || value.role == Role::Constant) && !used.count(argument))

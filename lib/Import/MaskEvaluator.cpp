@@ -178,22 +178,14 @@ static Binary findBinary(llvm::StringRef kind, DType type) {
       .Default(nullptr);
 }
 
-// The op on numbers that have been looked up already; nothing where it isn't known or, as a division by 0, has no finite value.
-static std::optional<double> apply(const GraphOp &op, DType type, llvm::ArrayRef<double> x) {
-  if (x.size() == 3) {
-    if (op.kind == "where")
-      return x[0] != 0 ? x[1] : x[2];
-    return op.kind == "masked_fill" ? std::optional<double>(x[1] != 0 ? x[2] : x[0]) : std::nullopt;
+const MaskEvaluator::Function &MaskEvaluator::functionOf(const GraphOp &op) {
+  std::optional<Function> &function = facts[op.results[0]].function;
+  if (!function) {
+    DType type = graph.values[op.results[0]].dtype;
+    size_t arity = op.operands.size() + op.floats.size();
+    function = Function{arity == 1 ? findUnary(op.kind, type) : nullptr, arity == 2 ? findBinary(op.kind, type) : nullptr};
   }
-  std::optional<double> result;
-  if (x.size() == 1) {
-    if (Unary unary = findUnary(op.kind, type))
-      result = unary(x[0]);
-  } else if (x.size() == 2) {
-    if (Binary binary = findBinary(op.kind, type))
-      result = binary(x[0], x[1]);
-  }
-  return result && std::isnan(*result) ? std::nullopt : result;
+  return *function;
 }
 
 std::optional<double> MaskEvaluator::elementwise(const GraphOp &op, llvm::ArrayRef<int64_t> index) {
@@ -213,15 +205,22 @@ std::optional<double> MaskEvaluator::elementwise(const GraphOp &op, llvm::ArrayR
     x.push_back(*value);
   }
   x.append(op.floats.begin(), op.floats.end());
-  return apply(op, graph.values[op.results[0]].dtype, x);
+  if (x.size() == 3) {
+    if (op.kind == "where")
+      return x[0] != 0 ? x[1] : x[2];
+    return op.kind == "masked_fill" ? std::optional<double>(x[1] != 0 ? x[2] : x[0]) : std::nullopt;
+  }
+  const Function &function = functionOf(op);
+  if (!function.unary && !function.binary)
+    return std::nullopt;
+  // A division of 0 by 0, say, decides nothing.
+  double result = function.unary ? function.unary(x[0]) : function.binary(x[0], x[1]);
+  return std::isnan(result) ? std::nullopt : std::optional<double>(result);
 }
 
 // A whole pointwise tensor of one or two operands, or one and a number, without looking up each element on its own.
 std::optional<std::vector<double>> MaskEvaluator::pointwise(const GraphOp &op, const Facts &result) {
-  DType type = graph.values[op.results[0]].dtype;
-  size_t arity = op.operands.size() + op.floats.size();
-  Unary unary = arity == 1 ? findUnary(op.kind, type) : nullptr;
-  Binary binary = arity == 2 ? findBinary(op.kind, type) : nullptr;
+  auto [unary, binary] = functionOf(op);
   if (!unary && !binary)
     return std::nullopt;
   size_t rank = result.shape.size();

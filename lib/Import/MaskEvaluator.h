@@ -22,6 +22,11 @@ public:
 
 private:
   using Index = llvm::SmallVector<int64_t, 4>;
+  /// What an elementwise op does to numbers; both null where it isn't known or takes more of them.
+  struct Function {
+    double (*unary)(double) = nullptr;
+    double (*binary)(double, double) = nullptr;
+  };
   /// What was found out about a value.
   struct Facts {
     std::optional<bool> pure;
@@ -29,11 +34,13 @@ private:
     int64_t elements = -1;                    ///< negative while the shape is unknown
     bool isMaterialised = false;              ///< tried, at least
     std::unique_ptr<std::vector<double>> all; ///< null if it can't be computed
+    std::optional<Function> function;         ///< of the op that makes it, once asked for
   };
   Facts &factsOf(ValueId value);
   /// Whether it is worth computing as a whole.
   static bool isSmall(const Facts &value);
   std::optional<double> compute(ValueId value, llvm::ArrayRef<int64_t> index);
+  const Function &functionOf(const GraphOp &op);
   std::optional<double> elementwise(const GraphOp &op, llvm::ArrayRef<int64_t> index);
   std::optional<std::vector<double>> pointwise(const GraphOp &op, const Facts &result);
   std::optional<double> operandAt(ValueId operand, llvm::ArrayRef<int64_t> index);

@@ -110,6 +110,8 @@ absl::Status moai::compileCandidates(ModuleOp trainingGraph, const PlanRequest &
       return absl::InternalError("the training graph can't be written as bytecode");
     stream.flush();
     oneapi::tbb::enumerable_thread_specific<std::unique_ptr<Worker>> workers;
+    // The thread that waits here has a context with the graph already.
+    workers.local() = std::make_unique<Worker>(trainingGraph, "", request);
     oneapi::tbb::task_arena arena(threads);
     arena.execute([&] {
       oneapi::tbb::parallel_for(

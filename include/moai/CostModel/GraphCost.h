@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "moai/CostModel/Hardware.h"
 #include "moai/IR/Moai.h"
+#include "moai/IR/Storage.h"
 #include "moai/Plan/StageProgram.h"
 #include "llvm/ADT/StringMap.h"
 
@@ -16,7 +17,7 @@ class GraphCost {
 public:
   /// `expertImbalance` is the rows of the busiest expert over the average (1: balanced); its kernels take that much longer.
   GraphCost(const Accelerator &accelerator, const DimBinding &binding, double expertImbalance)
-      : accelerator(accelerator), binding(binding), expertImbalance(expertImbalance) {}
+      : accelerator(accelerator), binding(binding), bytes(binding), expertImbalance(expertImbalance) {}
 
   /// Seconds of the op's kernels; a call costs what its function costs. Transfers and collectives cost nothing here.
   double seconds(mlir::Operation *op);
@@ -32,6 +33,7 @@ private:
 
   const Accelerator &accelerator;
   DimBinding binding;
+  ByteCounts bytes;
   double expertImbalance;
   llvm::StringMap<double> functions, recomputations;
 };

@@ -28,7 +28,8 @@ private:
   const Layout &layoutOf(mlir::Value value);
 
   DimBinding binding;
-  llvm::DenseMap<mlir::Value, Layout> views; ///< views, and what they were taken of
+  llvm::DenseMap<mlir::Value, Layout> views;        ///< views, and what they were taken of
+  llvm::DenseMap<mlir::Value, mlir::Value> updated; ///< results of updates in place, and what was updated
 };
 
 /// Bytes of a type, remembered per type. One per binding.

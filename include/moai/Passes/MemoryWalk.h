@@ -25,6 +25,8 @@ public:
   explicit MemoryWalk(const DimBinding &binding) : bytes(binding) {}
 
   const FunctionMemory &of(mlir::func::FuncOp function);
+  /// The same for the function that is called.
+  const FunctionMemory &of(mlir::func::CallOp call);
   /// As `of`, but the arguments that `consumed` names are counted as alive at the start and freed after their last use.
   FunctionMemory ofConsuming(mlir::func::FuncOp function, llvm::function_ref<bool(mlir::BlockArgument)> consumed);
 
