@@ -27,6 +27,11 @@ FunctionMemory MemoryWalk::walk(func::FuncOp function, llvm::function_ref<bool(B
     values.push_back({number, size, 0});
     return number;
   };
+  size_t count = body.getNumArguments();
+  for (Operation &op : body)
+    count += op.getNumResults();
+  numbers.reserve(count);
+  values.reserve(count);
   // Sizes of arguments that the caller keeps don't count.
   SmallVector<bool> isConsumed;
   for (BlockArgument argument : body.getArguments()) {

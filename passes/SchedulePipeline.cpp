@@ -76,7 +76,11 @@ func::FuncOp SchedulePipelinePass::outlinePart(Location loc, StringRef name, siz
   auto function = func::FuncOp::create(loc, name, FunctionType::get(context, {}, {}));
   function.setPrivate();
   Block *body = function.addEntryBlock();
+  size_t numOperands = 0;
+  for (Operation *op : content.ops)
+    numOperands += op->getNumOperands();
   DenseMap<Value, Value> arguments;
+  arguments.reserve(numOperands);
   for (Operation *op : content.ops) {
     op->moveBefore(body, body->end());
     for (OpOperand &operand : op->getOpOperands()) {
@@ -113,6 +117,7 @@ void SchedulePipelinePass::outlineStage(func::FuncOp step, int64_t stage, const 
   Block *stageBody = stageFunction.addEntryBlock();
   SmallVector<Attribute> argumentAttributes;
   DenseMap<Value, Value> inStage; // values of @step as the stage's function sees them
+  inStage.reserve(2 * step.getNumArguments());
   auto stageValue = [&](Value value) {
     Value &seen = inStage[value];
     if (!seen) {

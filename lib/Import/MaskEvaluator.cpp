@@ -79,6 +79,15 @@ const std::vector<double> *MaskEvaluator::materialise(ValueId value) {
       return found.all.get();
     }
   }
+  // The same elements in the same order.
+  if (op->code == OpCode::Reshape || op->code == OpCode::Copy) {
+    const Facts &source = factsOf(op->operands[0]);
+    const std::vector<double> *all =
+        source.elements == found.elements && graph.producerOf(op->operands[0]) ? materialise(op->operands[0]) : nullptr;
+    if (all)
+      found.all = std::make_unique<std::vector<double>>(*all);
+    return found.all.get();
+  }
   std::vector<double> all(found.elements);
   // Running sums in one sweep, instead of a sum per element.
   bool isRunningSum = op->code == OpCode::Scan && op->kind == "cumsum" && op->ints[0] == static_cast<int64_t>(found.shape.size()) - 1;
