@@ -1,5 +1,5 @@
 //===- BuildBackward.cpp - Reverse mode from each op's gradient rule -------===//
-#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "CandidateInput.h"
 #include "moai/IR/Gradient.h"
 #include "moai/IR/Moai.h"
 #include "moai/Passes/Passes.h"
@@ -146,11 +146,9 @@ Differentiated BuildBackwardPass::differentiate(func::FuncOp function, const Den
 
 void BuildBackwardPass::runOnOperation() {
   ModuleOp module = getOperation();
-  auto step = module.lookupSymbol<func::FuncOp>("step");
-  if (!step || step.getBody().empty()) {
-    module.emitError("has no function @step to differentiate");
+  func::FuncOp step = getStep(module);
+  if (!step)
     return signalPassFailure();
-  }
   auto stepReturn = cast<func::ReturnOp>(step.getBody().front().getTerminator());
   if (stepReturn.getNumOperands() != 1 || tensorOf(stepReturn.getOperand(0)).getRank() != 0) {
     step.emitOpError("must return one scalar loss");

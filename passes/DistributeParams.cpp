@@ -1,5 +1,5 @@
 //===- DistributeParams.cpp - Sharded parameters and optimizer states ------===//
-#include "Config.h"
+#include "CandidateInput.h"
 #include "OpLabels.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "moai/Passes/Passes.h"
@@ -238,13 +238,9 @@ void DistributeParamsPass::finish() {
 void DistributeParamsPass::runOnOperation() {
   ModuleOp module = getOperation();
   FailureOr<ParallelConfig> parsed = getConfig(module);
-  step = module.lookupSymbol<func::FuncOp>("step");
-  if (failed(parsed))
+  step = getStep(module);
+  if (failed(parsed) || !step)
     return signalPassFailure();
-  if (!step) {
-    module.emitError("has no function @step whose parameters to distribute");
-    return signalPassFailure();
-  }
   config = *parsed;
   builder.emplace(&getContext());
   labels.emplace(&getContext());

@@ -1,6 +1,5 @@
 //===- InsertRecompute.cpp - Forward work done again in the backward -------===//
-#include "Config.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "CandidateInput.h"
 #include "mlir/IR/IRMapping.h"
 #include "moai/IR/Moai.h"
 #include "moai/Passes/Passes.h"
@@ -186,13 +185,9 @@ void InsertRecomputePass::recomputeSelectively(ArrayRef<CallPair> pairs) {
 
 void InsertRecomputePass::runOnOperation() {
   FailureOr<ParallelConfig> config = getConfig(getOperation());
-  auto step = getOperation().lookupSymbol<func::FuncOp>("step");
-  if (failed(config))
+  func::FuncOp step = getStep(getOperation());
+  if (failed(config) || !step)
     return signalPassFailure();
-  if (!step) {
-    getOperation().emitError("has no function @step to recompute in");
-    return signalPassFailure();
-  }
   if (config->recomputation == Recomputation::None)
     return;
   llvm::MapVector<Attribute, CallPair> byPosition;

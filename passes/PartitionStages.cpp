@@ -1,5 +1,5 @@
 //===- PartitionStages.cpp - Assigns ops to pipeline stages ----------------===//
-#include "Config.h"
+#include "CandidateInput.h"
 #include "OpLabels.h"
 #include "moai/Passes/Pipelines.h"
 #include "moai/Schedule/PipelineSchedule.h"
@@ -280,14 +280,10 @@ void PartitionStagesPass::insertTransfers(func::FuncOp step, int64_t stages) {
 
 void PartitionStagesPass::runOnOperation() {
   ModuleOp module = getOperation();
-  auto step = module.lookupSymbol<func::FuncOp>("step");
+  func::FuncOp step = getStep(module);
   FailureOr<ParallelConfig> config = getConfig(module);
-  if (failed(config))
+  if (failed(config) || !step)
     return signalPassFailure();
-  if (!step) {
-    module.emitError("has no function @step to partition");
-    return signalPassFailure();
-  }
   labels.emplace(&getContext());
   auto order = buildSchedule(config->schedule, config->numStages, config->numMicroBatches);
   if (!order.ok()) {

@@ -1,5 +1,5 @@
 //===- SchedulePipeline.cpp - One program per stage, and its order ---------===//
-#include "Config.h"
+#include "CandidateInput.h"
 #include "OpLabels.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "moai/Passes/Passes.h"
@@ -176,14 +176,10 @@ static void eraseUncalled(ModuleOp module) {
 
 void SchedulePipelinePass::runOnOperation() {
   ModuleOp module = getOperation();
-  auto step = module.lookupSymbol<func::FuncOp>("step");
+  func::FuncOp step = getStep(module);
   FailureOr<ParallelConfig> config = getConfig(module);
-  if (failed(config))
+  if (failed(config) || !step)
     return signalPassFailure();
-  if (!step) {
-    module.emitError("has no function @step to schedule");
-    return signalPassFailure();
-  }
   auto order = buildSchedule(config->schedule, config->numStages, config->numMicroBatches);
   if (!order.ok()) {
     module.emitError() << std::string(order.status().message());

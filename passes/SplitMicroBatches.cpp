@@ -1,5 +1,5 @@
 //===- SplitMicroBatches.cpp - Binds the batch to one micro-batch ----------===//
-#include "Config.h"
+#include "CandidateInput.h"
 #include "moai/IR/Moai.h"
 #include "moai/Passes/Passes.h"
 

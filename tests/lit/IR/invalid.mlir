@@ -53,6 +53,14 @@ func.func @f(%a0: !moai.tensor<[b, 8, s, 16], f32>, %a1: !moai.tensor<[b, 8, s, 
 
 // -----
 
+func.func @f(%a0: !moai.tensor<[b, 8, s, 16], f32>, %a1: !moai.tensor<[b, 8, s, 16], f32>, %a2: !moai.tensor<[b, 2, s, 16], f32>, %a3: !moai.tensor<[b, 2, s, 16], f32>, %a4: !moai.tensor<[b, 8, s, 16], f32>, %a5: !moai.tensor<[b, 8, s], f32>) {
+  // expected-error @below {{'moai.attention_backward' op gradient of the query has shape [b, 8, s, 8], expected [b, 8, s, 16]}}
+  %0:3 = moai.attention_backward %a0, %a1, %a2, %a3, %a4, %a5 {dropout = 0.0, scale = 1.0, mask = "causal", window = 0} : (!moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 2, s, 16], f32>, !moai.tensor<[b, 2, s, 16], f32>, !moai.tensor<[b, 8, s, 16], f32>, !moai.tensor<[b, 8, s], f32>) -> (!moai.tensor<[b, 8, s, 8], f32>, !moai.tensor<[b, 2, s, 16], f32>, !moai.tensor<[b, 2, s, 16], f32>)
+  return
+}
+
+// -----
+
 //===----------------------------------------------------------------------===//
 // Products
 //===----------------------------------------------------------------------===//

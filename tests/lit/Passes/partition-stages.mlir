@@ -1,6 +1,7 @@
 // RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4">, moai.binding/' %S/Inputs/mlp.mlir | moai-opt -moai-build-backward -moai-partition-stages | FileCheck %s
 // RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=4,num_micro_batches=4">, moai.binding/' %S/Inputs/mlp.mlir | not moai-opt -moai-build-backward -moai-partition-stages 2>&1 | FileCheck %s --check-prefix=FEW
 // RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4">, moai.binding/' %S/Inputs/mlp.mlir | not moai-opt -moai-build-backward -moai-partition-stages=accelerator=h1000 2>&1 | FileCheck %s --check-prefix=UNKNOWN
+// RUN: sed 's/phase = "backward", moai.position = 0/phase = "backward", moai.position = 7/' %s | not moai-opt -moai-partition-stages 2>&1 | FileCheck %s --check-prefix=ORPHAN
 // RUN: moai-opt %s -moai-partition-stages | FileCheck %s --check-prefix=TIED
 
 // One layer each; the backward runs where its forward ran, and gradients go back over the same boundary.
@@ -17,6 +18,7 @@
 
 // FEW: error: has 3 ops to put on 4 stages
 // UNKNOWN: error: {{.*}}'h1000'
+// ORPHAN: error: 'moai.contract' op belongs to position 7, where no forward op is
 
 // A parameter of both stages: its gradients are summed once per step, not sent with every micro-batch.
 // TIED-LABEL: func.func @step(

@@ -1,5 +1,5 @@
-//===- Config.cpp - The configuration a module is compiled for -------------===//
-#include "Config.h"
+//===- CandidateInput.cpp - What the passes find on a module ---------------===//
+#include "CandidateInput.h"
 #include "moai/IR/Moai.h"
 
 using namespace mlir;
@@ -13,4 +13,12 @@ FailureOr<ParallelConfig> moai::getConfig(ModuleOp module) {
   }
   // The attribute's verifier has parsed it before.
   return *parseConfig(attribute.getText());
+}
+
+func::FuncOp moai::getStep(ModuleOp module) {
+  auto step = module.lookupSymbol<func::FuncOp>("step");
+  if (step && !step.getBody().empty())
+    return step;
+  module.emitError("has no function @step");
+  return {};
 }
