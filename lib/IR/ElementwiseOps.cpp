@@ -8,50 +8,24 @@ using namespace moai;
 namespace {
 /// What the backward of a unary function reads.
 enum class Saves { Nothing, Input, Output };
-
-struct UnaryRule {
-  Saves saves;
-};
 } // namespace
 
-// Differentiable functions of one tensor. The backward of `f` is the kernel `f_backward(gradient, saved)`; where
-// nothing is saved it is `f_backward(gradient)`.
-static const llvm::StringMap<UnaryRule> &unaryRules() {
-  static const llvm::StringMap<UnaryRule> rules = {
-      {"neg", {Saves::Nothing}},
-      {"abs", {Saves::Input}},
-      {"pow", {Saves::Input}},
-      {"sqrt", {Saves::Output}},
-      {"rsqrt", {Saves::Output}},
-      {"exp", {Saves::Output}},
-      {"expm1", {Saves::Output}},
-      {"log", {Saves::Input}},
-      {"log1p", {Saves::Input}},
-      {"sin", {Saves::Input}},
-      {"cos", {Saves::Input}},
-      {"tanh", {Saves::Output}},
-      {"sigmoid", {Saves::Output}},
-      {"silu", {Saves::Input}},
-      {"gelu", {Saves::Input}},
-      {"gelu_tanh", {Saves::Input}},
-      {"relu", {Saves::Output}},
-      {"relu6", {Saves::Input}},
-      {"leaky_relu", {Saves::Input}},
-      {"elu", {Saves::Input}},
-      {"hardtanh", {Saves::Input}},
-      {"hardswish", {Saves::Input}},
-      {"hardsigmoid", {Saves::Input}},
-      {"mish", {Saves::Input}},
-      {"softplus", {Saves::Input}},
-      {"erf", {Saves::Input}},
-      {"reciprocal", {Saves::Output}},
-      {"clamp", {Saves::Input}},
-      {"log_sigmoid", {Saves::Input}},
-      {"view_as_complex", {Saves::Nothing}},
-      {"view_as_real", {Saves::Nothing}},
-      {"polar", {Saves::Input}},
-  };
-  return rules;
+// The backward of a function `f` of one tensor is the kernel `f_backward(gradient, saved)`; where nothing is saved it is
+// `f_backward(gradient)`. What isn't listed reads its input again.
+static Saves savesOf(StringRef kind) {
+  if (llvm::is_contained({"neg", "view_as_complex", "view_as_real"}, kind))
+    return Saves::Nothing;
+  if (llvm::is_contained({"sqrt", "rsqrt", "exp", "exp2", "expm1", "tan", "tanh", "sigmoid", "relu", "reciprocal"}, kind))
+    return Saves::Output;
+  return Saves::Input;
+}
+
+// Constant almost everywhere, so that no gradient passes.
+static bool isStep(StringRef kind) {
+  return llvm::is_contained({"sign",      "floor", "ceil",  "round",    "trunc", "floor_divide", "trunc_divide",
+                             "bernoulli", "isnan", "isinf", "isfinite", "not",   "and",          "or",
+                             "xor",       "eq",    "ne",    "lt",       "le",    "gt",           "ge"},
+                            kind);
 }
 
 LogicalResult ElementwiseOp::verify() {
@@ -101,29 +75,32 @@ void ElementwiseOp::buildGradient(GradientBuilder &gradients) {
   StringRef kind = getKind();
   unsigned arity = getInputs().size();
 
+  if (isStep(kind))
+    return;
   if (arity == 1) {
-    auto rule = unaryRules().find(kind);
-    if (rule == unaryRules().end()) {
-      // Scaling and shifting by a constant keep nothing.
-      if (kind == "mul" || kind == "div")
-        give(0, [&] { return gradients.elementwise(kind, gradient, type, getScalars()); });
-      else if (kind == "add" || kind == "sub")
-        give(0, [&] { return gradient; });
-      else if (kind == "rsub")
-        give(0, [&] { return gradients.elementwise("neg", gradient, type); });
-      return;
-    }
-    give(0, [&]() -> Value {
+    // Scaling and shifting by a constant keep nothing.
+    if (!getScalars().empty() && (kind == "mul" || kind == "div"))
+      return give(0, [&] { return gradients.elementwise(kind, gradient, type, getScalars()); });
+    if (llvm::is_contained({"add", "sub", "remainder", "fmod"}, kind))
+      return give(0, [&] { return gradient; });
+    if (kind == "rsub")
+      return give(0, [&] {
+        return getScalars().size() < 2 ? gradients.elementwise("neg", gradient, type)
+                                       : gradients.elementwise("mul", gradient, type, {-getScalars()[1]});
+      });
+    if (kind == "tril" || kind == "triu")
+      return give(0, [&] { return gradients.elementwise(kind, gradient, type, getScalars()); });
+    return give(0, [&]() -> Value {
       SmallVector<Value> operands{gradient};
-      if (rule->second.saves == Saves::Input)
+      Saves saves = savesOf(kind);
+      if (saves == Saves::Input)
         operands.push_back(saved(0));
-      else if (rule->second.saves == Saves::Output)
+      else if (saves == Saves::Output)
         operands.push_back(gradients.getSaved(getResult()));
       // The gradient of a function that changes type or shape has its operand's.
       SymTensorType to = type.getRank() == tensorOf(getInputs()[0]).getRank() ? type : tensorOf(getInputs()[0]);
       return gradients.elementwise((kind + "_backward").str(), operands, to, getScalars());
     });
-    return;
   }
   if (kind == "add" || kind == "sub") {
     give(0, [&] { return gradient; });

@@ -37,8 +37,7 @@ void ReduceOp::buildGradient(GradientBuilder &gradients) {
   if (getKind() == "sum") {
     gradients.accumulate(getInput(), gradients.create<ExpandOp>(input, gradient));
   } else if (getKind() == "mean") {
-    Value expanded = gradients.create<ExpandOp>(input, gradient);
-    gradients.accumulate(getInput(), gradients.elementwise("mean_backward", expanded, input));
+    gradients.accumulate(getInput(), gradients.elementwise("mean_backward", gradient, input));
   } else {
     // Extrema, norms and variances compare or scale the input again.
     Value output = gradients.getSaved(getResult());

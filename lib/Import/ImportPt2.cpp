@@ -114,7 +114,8 @@ static absl::Status bindShapes(const ImportOptions &options, InputDims &dims, Di
 // In archives without weights nothing but the signature tells tied parameters apart: the graph uses one name, the others
 // have no users. An unused parameter counts as tied if a used one has its shape and type and is either the embedding or
 // head table, or has the same last name.
-static void mergeTiedParameters(TrainingGraph &graph, std::vector<std::string> &assumptions) {
+static void mergeTiedParameters(TrainingGraph &graph, std::vector<std::string> &assumptions,
+                                std::vector<std::pair<std::string, std::string>> &tied) {
   llvm::DenseSet<ValueId> used, tables;
   for (const GraphOp &op : graph.ops)
     for (ValueId operand : op.operands)
@@ -134,6 +135,7 @@ static void mergeTiedParameters(TrainingGraph &graph, std::vector<std::string> &
                (tables.count(other) || lastName(candidate.name) == lastName(value.name));
       });
       if (twin != graph.arguments.end()) {
+        tied.push_back({value.name.str(), graph.values[*twin].name.str()});
         assumptions.push_back(absl::StrCat("parameter '", value.name.str(), "' has no use of its own and is taken for tied to '",
                                            graph.values[*twin].name.str(), "'"));
         continue;
@@ -254,7 +256,7 @@ static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOp
   for (auto [index, op] : llvm::enumerate(graph->ops))
     for (ValueId value : op.results)
       graph->values[value].producer = static_cast<int32_t>(index);
-  mergeTiedParameters(*graph, summary.assumptions);
+  mergeTiedParameters(*graph, summary.assumptions, result.tiedParameters);
   reportLiterals(*graph, summary.assumptions);
   checkSizes(*graph, planned);
 

@@ -5,20 +5,23 @@
 using namespace moai;
 using pt2::Argument;
 
-// Tensors and constants of an elementwise op, in argument order; which arguments count is the caller's list.
+// Tensors of an elementwise op, and then its constants; which arguments count is the caller's list. A constant ahead of a
+// tensor becomes a tensor itself, so that the order is the arguments'.
 static ValueId elementwise(Lowering &l, llvm::StringRef kind, std::initializer_list<llvm::StringRef> names,
                            llvm::ArrayRef<double> extra = {}) {
   llvm::SmallVector<ValueId, 4> operands;
   llvm::SmallVector<double, 2> scalars;
-  for (llvm::StringRef name : names) {
+  auto isTensor = [&](llvm::StringRef name) {
     const Argument *argument = l.argument(name);
-    if (!argument)
-      continue;
-    if (argument->kind == Argument::Kind::Tensor)
-      operands.push_back(l.tensor(name));
-    else
-      scalars.push_back(l.number(name, 0));
-  }
+    return argument && argument->kind == Argument::Kind::Tensor;
+  };
+  for (auto name = names.begin(); name != names.end(); ++name)
+    if (isTensor(*name))
+      operands.push_back(l.tensor(*name));
+    else if (l.has(*name) && std::any_of(name, names.end(), isTensor))
+      operands.push_back(l.emitOne(OpCode::Generate, "full", {}, l.outputMeta(0).dtype, {}, {}, {l.number(*name, 0)}));
+    else if (l.has(*name))
+      scalars.push_back(l.number(*name, 0));
   scalars.append(extra.begin(), extra.end());
   if (operands.empty())
     l.fail("has no tensor argument");
@@ -50,6 +53,8 @@ static void finish(Lowering &l, ValueId result, bool inPlace) {
 static void unary(Lowering &l) {
   bool inPlace;
   llvm::StringRef kind = baseName(l, inPlace);
+  if (kind == "clamp" && !(l.has("min") && l.has("max")))
+    kind = l.has("min") ? "clamp_min" : "clamp_max";
   finish(l, elementwise(l, kind, {"self", "exponent", "negative_slope", "alpha", "beta", "threshold", "min", "max", "min_val", "max_val"}),
          inPlace);
 }
@@ -62,6 +67,9 @@ static void binary(Lowering &l) {
   kind = llvm::StringRef(kind == "__and__" || kind == "bitwise_and" || kind == "logical_and"   ? "and"
                          : kind == "__or__" || kind == "bitwise_or" || kind == "logical_or"    ? "or"
                          : kind == "__xor__" || kind == "bitwise_xor" || kind == "logical_xor" ? "xor"
+                         : kind == "true_divide"                                               ? "div"
+                         : kind == "multiply"                                                  ? "mul"
+                         : kind == "subtract"                                                  ? "sub"
                                                                                                : kind);
   llvm::SmallVector<double, 1> extra;
   if (kind == "div" && l.text("rounding_mode", "") == "floor")

@@ -28,6 +28,8 @@ struct ImportedModel {
   /// block. Owned by the context it was imported into.
   mlir::OwningOpRef<mlir::ModuleOp> module;
   ModelSummary summary;
+  /// Further names of parameters, each with the name of the argument that stands for it.
+  std::vector<std::pair<std::string, std::string>> tiedParameters;
 };
 
 /// Reads a .pt2 archive written by torch.export.save. Weights are never read. The context must have the moai and func

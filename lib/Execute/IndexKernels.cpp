@@ -1,0 +1,219 @@
+//===- IndexKernels.cpp - Sources, lookups, sorting ------------------------===//
+#include "Kernels.h"
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+using namespace mlir;
+using namespace moai;
+
+static void generate(GenerateOp op, KernelCall &call) {
+  Tensor &result = call.result(op.getResult());
+  ArrayRef<double> scalars = op.getScalars();
+  if (op.getKind() == "arange") {
+    for (size_t i = 0; i < result.values.size(); ++i)
+      result.values[i] = scalars[0] + scalars[1] * static_cast<double>(i);
+  } else if (op.getKind() == "full") {
+    std::fill(result.values.begin(), result.values.end(), scalars[0]);
+  } else if (op.getKind() == "random") {
+    for (double &value : result.values)
+      value = call.random();
+  } else if (op.getKind() != "empty") {
+    call.fail("is of a kind that has no kernel");
+  }
+}
+
+// A position along a dimension, counted from the end if negative.
+static std::optional<int64_t> position(double index, int64_t size, KernelCall &call) {
+  int64_t at = static_cast<int64_t>(index);
+  if (at < -size || at >= size) {
+    call.fail("has the index " + Twine(at) + ", expected less than " + Twine(size));
+    return std::nullopt;
+  }
+  return at < 0 ? at + size : at;
+}
+
+//===----------------------------------------------------------------------===//
+// embedding
+//===----------------------------------------------------------------------===//
+
+static void embedding(EmbeddingOp op, KernelCall &call) {
+  const Tensor &weight = call[op.getWeight()], &indices = call[op.getIndices()];
+  Tensor &result = call.result(op.getResult());
+  int64_t width = weight.shape[1];
+  for (int64_t i = 0; i < indices.size(); ++i) {
+    auto row = position(indices.values[i], weight.shape[0], call);
+    if (!row)
+      return;
+    std::copy_n(&weight.values[*row * width], width, &result.values[i * width]);
+  }
+}
+
+static void embeddingBackward(EmbeddingBackwardOp op, KernelCall &call) {
+  const Tensor &gradient = call[op.getGradient()], &indices = call[op.getIndices()];
+  Tensor &result = call.result(op.getResult());
+  int64_t width = result.shape[1];
+  for (int64_t i = 0; i < indices.size(); ++i) {
+    auto row = position(indices.values[i], result.shape[0], call);
+    if (!row)
+      return;
+    if (*row == static_cast<int64_t>(op.getPaddingIndex()))
+      continue;
+    for (int64_t j = 0; j < width; ++j)
+      result.values[*row * width + j] += gradient.values[i * width + j];
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// gather, scatter
+//===----------------------------------------------------------------------===//
+
+// Calls visit(position in `whole`, position in `part`): what a gather of this kind reads, or a scatter writes.
+template <typename Visit>
+static void walkIndexed(StringRef kind, ArrayRef<int64_t> dims, ArrayRef<const Tensor *> indices, ArrayRef<int64_t> whole,
+                        ArrayRef<int64_t> part, KernelCall &call, Visit visit) {
+  Offsets strides = rowMajorStrides(whole), partStrides = rowMajorStrides(part);
+  if (kind == "gather") {
+    // The index has the part's rank; a part (of a scatter) may be larger than it.
+    Offsets others = strides;
+    others[dims[0]] = 0;
+    const Tensor &index = *indices[0];
+    size_t next = 0;
+    walk<2>(index.shape, {others, partStrides}, [&](auto at) {
+      if (auto row = position(index.values[next++], whole[dims[0]], call))
+        visit(at[0] + *row * strides[dims[0]], at[1]);
+    });
+    return;
+  }
+  if (kind == "index_select") {
+    Offsets others = strides;
+    others[dims[0]] = 0;
+    Offsets counter(part.size(), 0);
+    counter[dims[0]] = 1;
+    walk<3>(part, {others, partStrides, counter}, [&](auto at) {
+      if (auto row = position(indices[0]->values[at[2]], whole[dims[0]], call))
+        visit(at[0] + *row * strides[dims[0]], at[1]);
+    });
+    return;
+  }
+  // The indices' common shape stands where the indexed dimensions were if they are adjacent, or else first.
+  size_t common = 0;
+  for (const Tensor *index : indices)
+    common = std::max<size_t>(common, index->rank());
+  bool adjacent = dims.back() - dims.front() + 1 == static_cast<int64_t>(dims.size());
+  size_t place = adjacent ? dims.front() : 0;
+  Offsets commonShape(part.begin() + place, part.begin() + place + common);
+  Offsets rest(part.size(), 0);
+  size_t next = 0;
+  for (size_t dim = 0; dim < whole.size(); ++dim) {
+    if (llvm::is_contained(dims, static_cast<int64_t>(dim)))
+      continue;
+    if (next == place)
+      next += common;
+    rest[next++] = strides[dim];
+  }
+  // For each position of the common shape, where it leads in the whole.
+  std::vector<int64_t> base(Tensor::countElements(commonShape), 0);
+  for (auto [dim, index] : llvm::zip(dims, indices)) {
+    size_t at = 0;
+    walk<1>(commonShape, {broadcastStrides(index->shape, commonShape)}, [&, index = index, dim = dim](auto offset) {
+      if (auto row = position(index->values[offset[0]], whole[dim], call))
+        base[at++] += *row * strides[dim];
+    });
+  }
+  if (!call.error.empty())
+    return;
+  Offsets counter(part.size(), 0);
+  Offsets own = rowMajorStrides(commonShape);
+  std::copy(own.begin(), own.end(), counter.begin() + place);
+  walk<3>(part, {rest, partStrides, counter}, [&](auto at) { visit(base[at[2]] + at[0], at[1]); });
+}
+
+static void gather(GatherOp op, KernelCall &call) {
+  const Tensor &input = call[op.getInput()];
+  Tensor &result = call.result(op.getResult());
+  SmallVector<const Tensor *, 4> indices;
+  for (Value index : op.getIndices())
+    indices.push_back(&call[index]);
+  walkIndexed(op.getKind(), op.getDims(), indices, input.shape, result.shape, call,
+              [&](int64_t whole, int64_t part) { result.values[part] = input.values[whole]; });
+}
+
+static void scatter(ScatterOp op, KernelCall &call) {
+  Tensor &result = call.result(op.getResult());
+  result.values = call[op.getInto()].values;
+  SmallVector<const Tensor *, 4> indices;
+  for (Value index : op.getInputs().take_front(op.getDims().size()))
+    indices.push_back(&call[index]);
+  // Without values each position gets the scalar; the part's shape is then the index's, as far as it tells.
+  bool isScalar = !op.getScalars().empty();
+  Tensor scalar;
+  if (isScalar) {
+    if (op.getKind() != "gather") {
+      scalar.shape = result.shape;
+      if (op.getKind() == "index_select")
+        scalar.shape[op.getDims()[0]] = indices[0]->shape[0];
+      else if (op.getDims().size() == 1 && indices[0]->rank() == 1)
+        scalar.shape[op.getDims()[0]] = indices[0]->shape[0];
+      else
+        return call.fail("writes one number at several indices, for which there is no kernel yet");
+    } else {
+      scalar.shape = indices[0]->shape;
+    }
+    scalar.values.assign(Tensor::countElements(scalar.shape), op.getScalars()[0]);
+  }
+  const Tensor &values = isScalar ? scalar : call[op.getInputs().back()];
+  walkIndexed(op.getKind(), op.getDims(), indices, result.shape, values.shape, call, [&](int64_t whole, int64_t part) {
+    result.values[whole] = values.values[part] + (op.getAccumulate() ? result.values[whole] : 0);
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// sort, histogram
+//===----------------------------------------------------------------------===//
+
+static void sort(SortOp op, KernelCall &call) {
+  const Tensor &input = call[op.getInput()];
+  Tensor &values = call.result(op.getValues()), &indices = call.result(op.getIndices());
+  if (input.rank() == 0) {
+    values.values = input.values;
+    return;
+  }
+  int64_t dim = op.getDim(), size = input.shape[dim], kept = values.shape[dim];
+  Offsets strides = rowMajorStrides(input.shape), out = rowMajorStrides(values.shape);
+  int64_t step = strides[dim], outStep = out[dim];
+  Offsets lines(input.shape);
+  lines[dim] = 1;
+  std::vector<int64_t> order(size);
+  walk<2>(lines, {strides, out}, [&](auto at) {
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+      double x = input.values[at[0] + a * step], y = input.values[at[0] + b * step];
+      return op.getDescending() ? x > y : x < y;
+    });
+    for (int64_t i = 0; i < kept; ++i) {
+      values.values[at[1] + i * outStep] = input.values[at[0] + order[i] * step];
+      indices.values[at[1] + i * outStep] = static_cast<double>(order[i]);
+    }
+  });
+}
+
+static void histogram(HistogramOp op, KernelCall &call) {
+  Tensor &result = call.result(op.getResult());
+  double low = op.getLow().convertToDouble(), high = op.getHigh().convertToDouble(), bins = static_cast<double>(result.size());
+  for (double value : call[op.getInput()].values)
+    if (value >= low && value <= high) {
+      double bin = high > low ? std::floor((value - low) * bins / (high - low)) : 0;
+      ++result.values[static_cast<size_t>(std::min(bin, bins - 1))];
+    }
+}
+
+void moai::addIndexKernels(KernelTable &table) {
+  table.add<GenerateOp>(generate);
+  table.add<EmbeddingOp>(embedding);
+  table.add<EmbeddingBackwardOp>(embeddingBackward);
+  table.add<GatherOp>(gather);
+  table.add<ScatterOp>(scatter);
+  table.add<SortOp>(sort);
+  table.add<HistogramOp>(histogram);
+}
