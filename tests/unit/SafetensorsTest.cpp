@@ -1,0 +1,88 @@
+#include "moai/Execute/Safetensors.h"
+#include "absl/strings/str_cat.h"
+#include "llvm/Support/Endian.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include <fstream>
+
+using namespace moai;
+using ::testing::HasSubstr;
+
+namespace {
+
+std::string file(const std::string &header, size_t dataBytes) {
+  std::string bytes(8, '\0');
+  llvm::support::endian::write64le(bytes.data(), header.size());
+  return bytes + header + std::string(dataBytes, '\0');
+}
+
+std::string refusal(const std::string &bytes) {
+  auto tensors = parseSafetensors(bytes, "w.safetensors");
+  return tensors.ok() ? "read" : std::string(tensors.status().message());
+}
+
+TEST(Safetensors, ReadsEveryType) {
+  std::string bytes =
+      file(R"({"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
+           R"("b":{"dtype":"BF16","shape":[1,1],"data_offsets":[8,10]},"c":{"dtype":"I64","shape":[],"data_offsets":[10,18]},)"
+           R"("d":{"dtype":"F16","shape":[1],"data_offsets":[18,20]},"e":{"dtype":"BOOL","shape":[1],"data_offsets":[20,21]}})",
+           0);
+  float a[] = {1.5f, -2.25f};
+  int64_t c = -3;
+  bytes += std::string(reinterpret_cast<char *>(a), 8) + std::string("\xc0\x3f", 2) + std::string(reinterpret_cast<char *>(&c), 8) +
+           std::string("\x00\x3e", 2) + "\x01";
+  auto tensors = parseSafetensors(bytes, "w");
+  ASSERT_TRUE(tensors.ok()) << tensors.status();
+  ASSERT_EQ(tensors->size(), 5u);
+  EXPECT_EQ(tensors->at("a").tensor.values, (std::vector<double>{1.5, -2.25}));
+  EXPECT_EQ(tensors->at("b").tensor.values, (std::vector<double>{1.5}));
+  EXPECT_EQ(tensors->at("b").tensor.rank(), 2u);
+  EXPECT_EQ(tensors->at("c").tensor.values, (std::vector<double>{-3}));
+  EXPECT_EQ(tensors->at("c").tensor.rank(), 0u);
+  EXPECT_EQ(tensors->at("d").tensor.values, (std::vector<double>{1.5}));
+  EXPECT_EQ(tensors->at("e").tensor.values, (std::vector<double>{1}));
+}
+
+TEST(Safetensors, WhatIsWrittenIsRead) {
+  StoredTensors tensors;
+  tensors["x"] = {"F32", Tensor({2, 2})};
+  tensors["x"].tensor.values = {1, 2, 3, 0.1f};
+  tensors["y"] = {"BF16", Tensor(std::vector<int64_t>{1})};
+  tensors["y"].tensor.values = {-0.5};
+  std::string path = ::testing::TempDir() + "/written.safetensors";
+  ASSERT_TRUE(writeSafetensors(path, tensors).ok());
+  auto read = readSafetensors(path);
+  ASSERT_TRUE(read.ok()) << read.status();
+  for (const auto &[name, stored] : tensors) {
+    EXPECT_EQ(read->at(name).type, stored.type);
+    EXPECT_EQ(read->at(name).tensor.shape, stored.tensor.shape);
+    EXPECT_EQ(read->at(name).tensor.values, stored.tensor.values);
+  }
+}
+
+TEST(Safetensors, RefusesWithOneSentence) {
+  auto one = [](const std::string &entry, size_t bytes) { return refusal(file("{\"t\":" + entry + "}", bytes)); };
+  EXPECT_EQ(refusal("abc"), "w.safetensors: has 3 bytes; expected a .safetensors file, which begins with the length of its header");
+  EXPECT_THAT(refusal(std::string("\x00\x00\x00\x00\x00\x00\x00\x80", 8)),
+              HasSubstr("the header claims 9223372036854775808 bytes, the file has 0 more"));
+  EXPECT_THAT(refusal(file("{nonsense", 0)), HasSubstr("the header is not JSON"));
+  EXPECT_THAT(refusal(file("[]", 0)), HasSubstr("the header is not a JSON object"));
+  EXPECT_THAT(one("3", 0), HasSubstr("tensor 't' has the type ''"));
+  EXPECT_THAT(one(R"({"dtype":"F8","shape":[1],"data_offsets":[0,1]})", 1),
+              HasSubstr("tensor 't' has the type 'F8', which moai doesn't read"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[-1],"data_offsets":[0,4]})", 4),
+              HasSubstr("needs a shape and two data_offsets of whole numbers"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0]})", 4), HasSubstr("needs a shape and two data_offsets"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]})", 4),
+              HasSubstr("more elements than can be counted"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[2305843009213693952],"data_offsets":[0,0]})", 0), HasSubstr("in 0 bytes"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[4,8]})", 4),
+              HasSubstr("lies at 4 to 8, the data has 4 bytes; the file is cut off"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[8,4]})", 8), HasSubstr("lies at 8 to 4"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[3],"data_offsets":[0,8]})", 8), HasSubstr("has 3 elements of 4 bytes in 8 bytes"));
+  EXPECT_THAT(
+      refusal(file(R"({"s":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"t":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8)),
+      HasSubstr("tensors 's' and 't' overlap"));
+}
+
+} // namespace
