@@ -242,9 +242,9 @@ static void elementwise(ElementwiseOp op, KernelCall &call) {
     double share = static_cast<double>(call[op.getInputs()[0]].size()) / static_cast<double>(call.result(op.getResult()).size());
     return broadcast(op, call, [share](const double *x) { return x[0] * share; });
   }
-  // masked_fill takes its value as a tensor or as a number.
-  if (auto it = functionsOfSeveral().find(kind);
-      it != functionsOfSeveral().end() && (count == it->second.operands || (kind == "masked_fill" || kind == "lerp" ? count == 2 : false)))
+  // The last operands may be given as numbers.
+  if (auto it = functionsOfSeveral().find(kind); it != functionsOfSeveral().end() && count >= 2 &&
+                                                 (count == it->second.operands || count + op.getScalars().size() == it->second.operands))
     return broadcast(op, call, it->second.value);
   if (auto it = unaryFunctions().find(kind); it != unaryFunctions().end() && count == 1)
     return broadcast(op, call, [value = it->second.value](const double *x) { return value(x[0], x + 1); });

@@ -1,6 +1,7 @@
 //===- Safetensors.cpp - Named tensors in a file ---------------------------===//
 #include "moai/Execute/Safetensors.h"
 #include "Eigen/Core"
+#include "Kernels.h"
 #include "absl/strings/str_cat.h"
 #include "moai/Support/File.h"
 #include "llvm/ADT/StringMap.h"
@@ -140,6 +141,29 @@ absl::StatusOr<StoredTensors> moai::readSafetensors(llvm::StringRef path) {
   if (!buffer)
     return absl::NotFoundError(absl::StrCat(path.str(), ": can't be read (", buffer.getError().message(), ")"));
   return parseSafetensors((*buffer)->getBuffer(), path);
+}
+
+absl::StatusOr<StoredTensor> moai::decodeTensor(llvm::StringRef name, llvm::StringRef type, llvm::ArrayRef<int64_t> shape,
+                                                llvm::ArrayRef<int64_t> strides, int64_t offset, llvm::StringRef bytes) {
+  const Storage *storage = storageOf(type);
+  auto wrong = [&](const char *what) { return absl::InvalidArgumentError(absl::StrCat("tensor '", name.str(), "' ", what)); };
+  if (!storage)
+    return wrong("is of a type that moai doesn't read");
+  // The last element tells whether all are there.
+  int64_t last = offset, available = static_cast<int64_t>(bytes.size() / storage->width), count = 1;
+  for (auto [size, stride] : llvm::zip(shape, strides)) {
+    int64_t reach;
+    if (__builtin_mul_overflow(count, size, &count) || __builtin_mul_overflow(std::max<int64_t>(0, size - 1), stride, &reach) ||
+        __builtin_add_overflow(last, reach, &last))
+      return wrong("has more elements than can be counted");
+  }
+  if (count > 0 && (offset < 0 || last >= available || count > available))
+    return wrong("reaches beyond its data");
+  StoredTensor stored{type.str(), Tensor(shape)};
+  size_t next = 0;
+  walk<1>(shape, {Offsets(strides)},
+          [&](auto at) { stored.tensor.values[next++] = storage->load(bytes.data() + (offset + at[0]) * storage->width); });
+  return stored;
 }
 
 //===----------------------------------------------------------------------===//

@@ -58,7 +58,8 @@ absl::Status TrainingRun::take(Argument &argument, const std::string &key, const
     return absl::InvalidArgumentError(absl::StrCat(path.str(), ": tensor '", key, "' has the shape [",
                                                    absl::StrJoin(stored.tensor.shape, ", "), "], the graph takes [",
                                                    absl::StrJoin(expected, ", "), "]"));
-  if (stored.type != argument.type)
+  auto isInteger = [](StringRef type) { return type == "BOOL" || type.starts_with("I") || type == "U8"; };
+  if (stored.type != argument.type && !(isInteger(stored.type) && isInteger(argument.type)))
     return absl::InvalidArgumentError(
         absl::StrCat(path.str(), ": tensor '", key, "' is of type ", stored.type, ", the graph takes ", argument.type));
   argument.tensor = std::make_shared<Tensor>(stored.tensor);
@@ -108,6 +109,12 @@ absl::Status TrainingRun::takeInputs(const StoredTensors &tensors, StringRef pat
     if (StringRef(key).starts_with("input.") && !used.contains(key))
       return absl::InvalidArgumentError(absl::StrCat(path.str(), ": the graph has no input for tensor '", key, "'"));
   return absl::OkStatus();
+}
+
+void TrainingRun::takeMissing(const StoredTensors &tensors) {
+  for (Argument &argument : arguments)
+    if (auto it = tensors.find(argument.name); !argument.tensor && it != tensors.end())
+      take(argument, it->first, it->second, "").IgnoreError();
 }
 
 // The least of what an integer input, or a value computed from it by integer ops, is used to index.

@@ -118,7 +118,8 @@ void ElementwiseOp::buildGradient(GradientBuilder &gradients) {
     give(1, [&] { return gradients.elementwise("div_backward", {gradient, saved(0), saved(1)}, type); });
   } else if (kind == "where") {
     give(1, [&] { return gradients.elementwise("select", {saved(0), gradient}, type); });
-    give(2, [&] { return gradients.elementwise("select_not", {saved(0), gradient}, type); });
+    if (arity > 2)
+      give(2, [&] { return gradients.elementwise("select_not", {saved(0), gradient}, type); });
   } else if (kind == "masked_fill") {
     give(0, [&] { return gradients.elementwise("select_not", {saved(1), gradient}, type); });
   } else {

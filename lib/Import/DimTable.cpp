@@ -29,6 +29,15 @@ DimId DimTable::literal(int64_t value, LiteralSite site) {
   return bound == bindings.end() ? get(Dim(value), site) : get(bound->second);
 }
 
+DimId DimTable::shifted(DimId base, int64_t delta) {
+  LiteralSite site = entries[base].site;
+  int64_t offset = entries[base].offset + delta;
+  DimId id = get(entries[base].dim + Dim(delta), site);
+  if (site != kNoSite)
+    entries[id].offset = offset;
+  return id;
+}
+
 DimId DimTable::unify(DimId a, DimId b, bool sure) {
   if (a == b)
     return a;
@@ -38,7 +47,7 @@ DimId DimTable::unify(DimId a, DimId b, bool sure) {
       return;
     if (literal.hint == 1 && !sure)
       return;
-    if (bindings.try_emplace(literal.site, meaning.dim).second)
+    if (bindings.try_emplace(literal.site, meaning.dim - Dim(literal.offset)).second)
       progress = true;
   };
   learn(left, right);

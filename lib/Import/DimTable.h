@@ -25,6 +25,9 @@ public:
   /// A literal; the dimension its site was bound to, if any.
   DimId literal(int64_t value, LiteralSite site);
 
+  /// A dimension plus a number. What a literal plus a number turns out to be tells what the literal is.
+  DimId shifted(DimId base, int64_t delta);
+
   const Dim &dim(DimId id) const { return entries[id].dim; }
   /// The size at export.
   int64_t hint(DimId id) const { return entries[id].hint; }
@@ -47,6 +50,7 @@ private:
     LiteralSite site;
     int64_t hint;
     DimId canonical;
+    int64_t offset = 0; ///< what was added to the literal
   };
   std::vector<Entry> entries;
   llvm::DenseMap<std::pair<int64_t, LiteralSite>, DimId> constants;

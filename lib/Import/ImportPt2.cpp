@@ -111,10 +111,33 @@ static absl::Status bindShapes(const ImportOptions &options, InputDims &dims, Di
   return absl::OkStatus();
 }
 
-// In archives without weights nothing but the signature tells tied parameters apart: the graph uses one name, the others
-// have no users. An unused parameter counts as tied if a used one has its shape and type and is either the embedding or
-// head table, or has the same last name.
-static void mergeTiedParameters(TrainingGraph &graph, std::vector<std::string> &assumptions,
+// The graph uses one name of tied parameters; the others have no users. Where the archive tells which parameters share
+// their data, those are tied; otherwise an unused parameter counts as tied if a used one has its shape and type and is the
+// embedding or head table or, failing that, has the same last name.
+static ValueId findTwin(const TrainingGraph &graph, ValueId argument, const llvm::DenseSet<ValueId> &used,
+                        const llvm::DenseSet<ValueId> &tables, const llvm::StringMap<std::string> &places) {
+  const GraphValue &value = graph.values[argument];
+  auto lastName = [](llvm::StringRef name) { return name.rsplit('.').second; };
+  auto place = places.find(value.name);
+  ValueId twin = kNoValue;
+  for (ValueId other : graph.arguments) {
+    const GraphValue &candidate = graph.values[other];
+    if (candidate.role != Role::Parameter || !used.count(other) || candidate.dims != value.dims || candidate.dtype != value.dtype)
+      continue;
+    if (!places.empty()) {
+      auto own = places.find(candidate.name);
+      if (place != places.end() && own != places.end() && own->second == place->second)
+        return other;
+    } else if (tables.count(other)) {
+      return other;
+    } else if (twin == kNoValue && lastName(candidate.name) == lastName(value.name)) {
+      twin = other;
+    }
+  }
+  return twin;
+}
+
+static void mergeTiedParameters(TrainingGraph &graph, llvm::StringRef path, std::vector<std::string> &assumptions,
                                 std::vector<std::pair<std::string, std::string>> &tied) {
   llvm::DenseSet<ValueId> used, tables;
   for (const GraphOp &op : graph.ops)
@@ -124,20 +147,19 @@ static void mergeTiedParameters(TrainingGraph &graph, std::vector<std::string> &
         if (op.code == OpCode::Embedding && operand == op.operands[0])
           tables.insert(operand);
       }
+  std::optional<llvm::StringMap<std::string>> places; // read only if anything needs them
   std::vector<ValueId> kept;
   for (ValueId argument : graph.arguments) {
     const GraphValue &value = graph.values[argument];
     if (value.role == Role::Parameter && !used.count(argument)) {
-      auto lastName = [](llvm::StringRef name) { return name.rsplit('.').second; };
-      auto twin = llvm::find_if(graph.arguments, [&](ValueId other) {
-        const GraphValue &candidate = graph.values[other];
-        return candidate.role == Role::Parameter && used.count(other) && candidate.dims == value.dims && candidate.dtype == value.dtype &&
-               (tables.count(other) || lastName(candidate.name) == lastName(value.name));
-      });
-      if (twin != graph.arguments.end()) {
-        tied.push_back({value.name.str(), graph.values[*twin].name.str()});
-        assumptions.push_back(absl::StrCat("parameter '", value.name.str(), "' has no use of its own and is taken for tied to '",
-                                           graph.values[*twin].name.str(), "'"));
+      if (!places)
+        places = readWeightPlaces(path);
+      ValueId twin = findTwin(graph, argument, used, tables, *places);
+      if (twin != kNoValue) {
+        tied.push_back({value.name.str(), graph.values[twin].name.str()});
+        if (places->empty())
+          assumptions.push_back(absl::StrCat("parameter '", value.name.str(), "' has no use of its own and is taken for tied to '",
+                                             graph.values[twin].name.str(), "'"));
         continue;
       }
       assumptions.push_back(
@@ -256,7 +278,7 @@ static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOp
   for (auto [index, op] : llvm::enumerate(graph->ops))
     for (ValueId value : op.results)
       graph->values[value].producer = static_cast<int32_t>(index);
-  mergeTiedParameters(*graph, summary.assumptions, result.tiedParameters);
+  mergeTiedParameters(*graph, path, summary.assumptions, result.tiedParameters);
   reportLiterals(*graph, summary.assumptions);
   checkSizes(*graph, planned);
 

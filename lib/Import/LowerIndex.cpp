@@ -16,8 +16,10 @@ static void arange(Lowering &l) {
     l.fail("has a result that is not a vector");
   double start = l.number("start", 0), step = l.number("step", 1);
   auto end = l.symbolicIntegers("end");
-  DimId size =
-      !end.empty() && end[0] && start == 0 && step == 1 ? l.graph.dims.get(*end[0]) : l.graph.dims.literal(meta.sizes[0].value, l.site(0));
+  // From a negative number on it is a table of distances, which has a length of its own.
+  DimId size = !end.empty() && end[0] && start == 0 && step == 1 ? l.graph.dims.get(*end[0])
+               : start < 0                                       ? l.constant(meta.sizes[0].value)
+                                                                 : l.graph.dims.literal(meta.sizes[0].value, l.site(0));
   l.setOutput(l.emitOne(OpCode::Generate, "arange", {}, meta.dtype, {size}, {}, {start, step}));
 }
 

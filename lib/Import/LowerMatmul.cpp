@@ -107,11 +107,19 @@ static void addmm(Lowering &l) {
   ValueId bias = toResultType(l, l.tensor("self"));
   bool batched = l.has("batch1");
   ValueId lhs = l.tensor(batched ? "batch1" : "mat1"), rhs = l.tensor(batched ? "batch2" : "mat2");
-  if (l.rank(bias) == 1 && !batched && l.number("beta", 1) == 1 && l.number("alpha", 1) == 1) {
+  double alpha = l.number("alpha", 1), beta = l.number("beta", 1);
+  if (l.rank(bias) == 1 && !batched && beta == 1 && alpha == 1) {
     l.setOutput(multiply(l, lhs, rhs, bias));
     return;
   }
-  ValueId product = multiply(l, lhs, rhs);
+  auto scale = [&](ValueId value, double factor) {
+    llvm::SmallVector<DimId, 4> shape(l.dims(value));
+    return factor == 1 ? value : l.emitOne(OpCode::Elementwise, "mul", {value}, l.dtype(value), shape, {}, {factor});
+  };
+  ValueId product = scale(multiply(l, lhs, rhs), alpha);
+  if (beta == 0)
+    return l.setOutput(product);
+  bias = scale(bias, beta);
   llvm::SmallVector<DimId, 4> shape = l.broadcast({product, bias});
   l.setOutput(l.emitOne(OpCode::Elementwise, "add", {product, bias}, l.dtype(product), shape));
 }

@@ -138,7 +138,7 @@ static void copyInto(Lowering &l) {
   ValueId self = l.tensor("self"), source = l.cast(l.tensor("src"), l.dtype(l.tensor("self")));
   llvm::SmallVector<DimId, 4> shape(l.dims(self));
   if (l.dims(source) != l.dims(self)) {
-    l.broadcast({source, self});
+    shape = l.broadcast({source, self});
     source = l.emitOne(OpCode::Expand, "", {source}, l.dtype(source), shape);
   }
   l.write("self", source);

@@ -30,8 +30,11 @@ static void reduce(Lowering &l) {
   kind = kind.take_front(kind.find('.'));
   kind = kind == "linalg_vector_norm" ? "norm" : kind == "max" ? "amax" : kind == "min" ? "amin" : kind;
   ValueId self = l.tensor("self");
-  if (l.has("other"))
-    return l.lowerOpaque();
+  if (l.has("other")) {
+    ValueId other = l.cast(l.tensor("other"), l.outputMeta(0).dtype), own = l.cast(self, l.outputMeta(0).dtype);
+    return l.setOutput(
+        l.emitOne(OpCode::Elementwise, kind == "amax" ? "maximum" : "minimum", {own, other}, l.dtype(own), l.broadcast({own, other})));
+  }
   auto dims = l.dimensions("dim", l.rank(self));
   ValueId result = reduceOver(l, kind, self, dims, l.flag("keepdim", false), l.outputMeta(0).dtype);
   l.setOutput(0, result);

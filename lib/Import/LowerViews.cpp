@@ -254,17 +254,17 @@ static void expand(Lowering &l) {
 }
 
 // `repeats[i]` copies along each dimension, one behind the other (or each element `repeats` times in a row).
-static ValueId repeatAlong(Lowering &l, ValueId self, size_t dim, int64_t repeats, bool interleave) {
-  if (repeats == 1)
+static ValueId repeatAlong(Lowering &l, ValueId self, size_t dim, const Dim &repeats, bool interleave) {
+  if (repeats.isConstant(1))
     return self;
-  if (repeats < 1 || repeats > (1 << 24))
-    l.fail(absl::StrCat("repeats a tensor ", repeats, " times"));
+  if (repeats.isConstant() && (repeats.constant() < 1 || repeats.constant() > (1 << 24)))
+    l.fail(absl::StrCat("repeats a tensor ", repeats.constant(), " times"));
   llvm::SmallVector<DimId, 4> shape(l.dims(self)), split(l.dims(self)), wide;
   size_t at = interleave ? dim + 1 : dim;
   split.insert(split.begin() + at, l.one());
   wide = split;
-  wide[at] = l.constant(repeats);
-  Dim product = l.graph.dims.dim(shape[dim]) * Dim(repeats);
+  wide[at] = l.graph.dims.get(repeats);
+  Dim product = l.graph.dims.dim(shape[dim]) * repeats;
   shape[dim] = l.graph.dims.get(product);
   return l.reshape(expandTo(l, l.reshape(self, split), wide), shape);
 }
@@ -286,7 +286,18 @@ static void repeat(Lowering &l) {
       wide[i] = known[i] ? l.graph.dims.get(*known[i]) : l.graph.dims.literal(repeats[i], l.site(i));
       self = expandTo(l, self, wide);
     } else {
-      self = repeatAlong(l, self, i, repeats[i], false);
+      // The count may be the batch, which shows where the whole dimension meets another one.
+      Dim source = l.graph.dims.dim(l.dims(self)[i]), count = known[i] ? *known[i] : Dim(repeats[i]);
+      DimId whole = l.graph.dims.get(source * count);
+      if (count.isConstant() && !count.isConstant(1) && source.isConstant()) {
+        whole = l.graph.dims.literal(saturatingMultiply(source.constant(), repeats[i]), l.site(i));
+        if (auto learned = l.graph.dims.dim(whole).dividedBy(source))
+          count = *learned;
+      }
+      self = repeatAlong(l, self, i, count, false);
+      llvm::SmallVector<DimId, 4> shape(l.dims(self));
+      shape[i] = whole;
+      self = l.reshape(self, shape);
     }
   }
   l.setOutput(self);
@@ -304,7 +315,7 @@ static void repeatInterleave(Lowering &l) {
                          all = all * l.graph.dims.dim(dim);
                        return all;
                      }())});
-  l.setOutput(repeatAlong(l, self, l.dimension("dim", 0, l.rank(self)), l.integer("repeats", 1), true));
+  l.setOutput(repeatAlong(l, self, l.dimension("dim", 0, l.rank(self)), Dim(l.integer("repeats", 1)), true));
 }
 
 //===----------------------------------------------------------------------===//
@@ -338,7 +349,9 @@ static void slice(Lowering &l) {
   int64_t recorded = l.outputMeta(0).sizes.size() > static_cast<size_t>(dim) ? l.outputMeta(0).sizes[dim].value : 0;
   Dim taken = end - start;
   DimId result;
-  if (step == 1 && !endLiteral)
+  if (step == 1 && !endLiteral && start.isConstant() && end == size)
+    result = l.graph.dims.shifted(sizeId, -start.constant());
+  else if (step == 1 && !endLiteral)
     result = l.graph.dims.get(taken);
   else if (step > 1 && !taken.isConstant() && taken.dividedBy(Dim(step)))
     result = l.graph.dims.get(*taken.dividedBy(Dim(step)));

@@ -8,6 +8,7 @@
 #include "moai/Execute/TrainingRun.h"
 #include "moai/IR/Moai.h"
 #include "moai/Import/Import.h"
+#include "moai/Import/Weights.h"
 #include "moai/Passes/Pipelines.h"
 #include "llvm/Support/CommandLine.h"
 
@@ -22,7 +23,7 @@ cl::OptionCategory category("Options");
 cl::opt<std::string> model(cl::Positional, cl::desc("MODEL.pt2"), cl::cat(category));
 cl::opt<std::string> accelerator("accelerator", cl::desc("none (default): the graph as it was exported, on one device"), cl::init("none"),
                                  cl::value_desc("NAME"), cl::cat(category));
-cl::opt<std::string> weights("weights", cl::desc("Parameters, buffers and constants; without, random ones"),
+cl::opt<std::string> weights("weights", cl::desc("Parameters, buffers and constants; without, those of MODEL.pt2, or random ones"),
                              cl::value_desc("FILE.safetensors"), cl::cat(category));
 cl::opt<std::string> inputs("inputs", cl::desc("One batch, for every step; without, a random one"), cl::value_desc("FILE.safetensors"),
                             cl::cat(category));
@@ -82,6 +83,17 @@ static int run(const ExecuteOptions &options, const AdamW &optimizer, int64_t st
     if (!status.ok())
       return fail(kInputError, status.message());
   }
+  auto archived = readPt2Tensors(model);
+  if (!archived.ok())
+    return fail(kInputError, archived.status().message());
+  StoredTensors own;
+  for (const ArchivedTensor &tensor : *archived) {
+    auto decoded = decodeTensor(tensor.name, tensor.type, tensor.shape, tensor.strides, tensor.offset, tensor.bytes);
+    if (!decoded.ok())
+      return fail(kInputError, absl::StrCat(model.getValue(), ": ", decoded.status().message()));
+    own[tensor.name] = std::move(*decoded);
+  }
+  training.takeMissing(own);
   training.fillTheRest(options.seed);
 
   TrainingRun::Step last;

@@ -24,6 +24,11 @@ absl::StatusOr<StoredTensors> readSafetensors(llvm::StringRef path);
 /// The same of a file's bytes; `path` is for messages.
 absl::StatusOr<StoredTensors> parseSafetensors(llvm::StringRef bytes, llvm::StringRef path);
 
+/// A tensor out of a storage of elements of that type, which lie `strides` apart from `offset` on. InvalidArgument, with
+/// the name, if it reaches beyond the storage.
+absl::StatusOr<StoredTensor> decodeTensor(llvm::StringRef name, llvm::StringRef type, llvm::ArrayRef<int64_t> shape,
+                                          llvm::ArrayRef<int64_t> strides, int64_t offset, llvm::StringRef bytes);
+
 /// Writes the tensors in the order of their names, whole or not at all.
 absl::Status writeSafetensors(llvm::StringRef path, const StoredTensors &tensors);
 

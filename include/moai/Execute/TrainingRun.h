@@ -16,10 +16,13 @@ public:
   TrainingRun(mlir::ModuleOp trainingGraph, const std::vector<std::pair<std::string, std::string>> &aliases, const ExecuteOptions &options);
 
   /// Takes parameters, buffers and constants under `param.NAME`, `buffer.NAME`, `constant.NAME` or plain `NAME`; tensors
-  /// under other prefixes (`input.`, `grad.`, ...) are for others. Every parameter must be there, under one of its names.
+  /// under other prefixes (`input.`, `grad.`, ...) are for others. Every parameter must be there, under one of its names, and
+  /// of the graph's type; one integer type may stand for another.
   absl::Status takeWeights(const StoredTensors &tensors, llvm::StringRef path);
   /// Takes the inputs under `input.NAME` or plain `NAME`; all must be there.
   absl::Status takeInputs(const StoredTensors &tensors, llvm::StringRef path);
+  /// Takes what is still missing and stands among these tensors under its plain name, in its shape and type.
+  void takeMissing(const StoredTensors &tensors);
   /// Random numbers for what has not been given: parameters near 0 (vectors near 1, biases 0), integers within what they index.
   void fillTheRest(uint64_t seed);
 
