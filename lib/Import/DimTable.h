@@ -33,6 +33,8 @@ public:
   int64_t hint(DimId id) const { return entries[id].hint; }
   /// One id for all literals of a size, wherever they were written.
   DimId canonical(DimId id) const { return entries[id].canonical; }
+  /// Whether it was written as a number where a dimension may have been meant.
+  bool isLiteral(DimId id) const { return entries[id].site != kNoSite; }
   bool isOne(DimId id) const { return entries[id].dim.isConstant(1); }
 
   /// The dimension two equal dimensions have. `sure` says that they must be equal even where one is 1; otherwise a 1 may

@@ -6,6 +6,7 @@
 #include "Summarize.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
 #include "moai/Import/Import.h"
 #include <new>
@@ -283,6 +284,16 @@ static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOp
   checkSizes(*graph, planned);
 
   result.module = emitModule(*graph, findBlocks(*graph), planned, context);
+  std::string mismatch;
+  {
+    mlir::ScopedDiagnosticHandler diagnostics(&context, [&](mlir::Diagnostic &diagnostic) {
+      if (mismatch.empty())
+        mismatch = diagnostic.str();
+    });
+    if (mlir::failed(mlir::verify(*result.module)))
+      return absl::InvalidArgumentError(absl::StrCat(path.str(), ": batch and sequence can't be followed through the graph: ", mismatch,
+                                                     "; export it with dynamic dimensions, or report it"));
+  }
   summary.hasLoss = graph->loss != kNoValue;
   summary.hasSequence = inputs.hasSequence;
   summary.exported = inputs.exported;

@@ -171,7 +171,12 @@ static void gather(Lowering &l) {
   if (l.rank(at) != l.rank(self) || l.rank(self) == 0)
     l.fail("has an index of another rank than its operand");
   llvm::SmallVector<DimId, 4> shape(l.dims(at));
-  l.setOutput(l.emitOne(OpCode::Gather, "gather", {self, at}, l.dtype(self), shape, {l.dimension("dim", 0, l.rank(self))}));
+  int64_t dim = l.dimension("dim", 0, l.rank(self));
+  // Usually the index covers the other dimensions whole.
+  for (size_t i = 0; i < shape.size(); ++i)
+    if (static_cast<int64_t>(i) != dim && l.graph.dims.hint(shape[i]) == l.graph.dims.hint(l.dims(self)[i]))
+      shape[i] = l.graph.dims.unify(shape[i], l.dims(self)[i], /*sure=*/false);
+  l.setOutput(l.emitOne(OpCode::Gather, "gather", {self, at}, l.dtype(self), shape, {dim}));
 }
 
 static void indexSelect(Lowering &l) {

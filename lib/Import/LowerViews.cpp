@@ -285,7 +285,7 @@ static void repeat(Lowering &l) {
       llvm::SmallVector<DimId, 4> wide(l.dims(self));
       wide[i] = known[i] ? l.graph.dims.get(*known[i]) : l.graph.dims.literal(repeats[i], l.site(i));
       self = expandTo(l, self, wide);
-    } else {
+    } else if (!(repeats[i] == 1 && !known[i])) {
       // The count may be the batch, which shows where the whole dimension meets another one.
       Dim source = l.graph.dims.dim(l.dims(self)[i]), count = known[i] ? *known[i] : Dim(repeats[i]);
       DimId whole = l.graph.dims.get(source * count);
@@ -349,7 +349,11 @@ static void slice(Lowering &l) {
   int64_t recorded = l.outputMeta(0).sizes.size() > static_cast<size_t>(dim) ? l.outputMeta(0).sizes[dim].value : 0;
   Dim taken = end - start;
   DimId result;
-  if (step == 1 && !endLiteral && start.isConstant() && end == size)
+  if (step == 1 && startLiteral && end == size && size.isConstant() && !l.graph.dims.isLiteral(sizeId)) {
+    // The last positions of a table: how many may be the sequence.
+    result = l.graph.dims.literal(recorded, l.site(0));
+    start = size - l.graph.dims.dim(result);
+  } else if (step == 1 && !endLiteral && start.isConstant() && end == size)
     result = l.graph.dims.shifted(sizeId, -start.constant());
   else if (step == 1 && !endLiteral)
     result = l.graph.dims.get(taken);
