@@ -150,7 +150,11 @@ void BuildBackwardPass::runOnOperation() {
   if (!step)
     return signalPassFailure();
   auto stepReturn = cast<func::ReturnOp>(step.getBody().front().getTerminator());
-  if (stepReturn.getNumOperands() != 1 || tensorOf(stepReturn.getOperand(0)).getRank() != 0) {
+  // Behind the loss only updated buffers may come, which have names.
+  bool onlyBuffers = true;
+  for (unsigned i = 1; i < stepReturn.getNumOperands(); ++i)
+    onlyBuffers &= step.getResultAttr(i, attrs::kName) != nullptr;
+  if (stepReturn.getNumOperands() < 1 || tensorOf(stepReturn.getOperand(0)).getRank() != 0 || !onlyBuffers) {
     step.emitOpError("must return one scalar loss");
     return signalPassFailure();
   }
@@ -243,12 +247,19 @@ void BuildBackwardPass::runOnOperation() {
     label(before->getNextNode(), static_cast<int64_t>(position));
   }
 
-  SmallVector<Value> results{stepReturn.getOperand(0)};
+  SmallVector<Value> results(stepReturn.getOperands());
   for (BlockArgument parameter : parameters)
     if (Value gradient = gradients.getGradient(parameter))
       results.push_back(gradient);
     else
       step.setArgAttr(parameter.getArgNumber(), attrs::kRole, builder.getStringAttr("buffer"));
+  SmallVector<Attribute> names;
+  for (unsigned i = 0; i < stepReturn.getNumOperands(); ++i)
+    names.push_back(step.getResultAttrDict(i));
+  names.resize(results.size());
+  bool isNamed = stepReturn.getNumOperands() > 1;
   stepReturn->setOperands(results);
   step.setFunctionType(builder.getFunctionType(step.getArgumentTypes(), ValueRange(results).getTypes()));
+  if (isNamed)
+    step.setAllResultAttrs(names);
 }

@@ -98,6 +98,72 @@ static void scan(ScanOp op, KernelCall &call) {
 }
 
 //===----------------------------------------------------------------------===//
+// pool
+//===----------------------------------------------------------------------===//
+
+// Calls visit(window's position in the result, positions in the input, elements to divide an average by).
+template <typename OpT, typename Visit> static void forEachWindow(OpT op, ArrayRef<int64_t> input, ArrayRef<int64_t> result, Visit visit) {
+  size_t spatial = op.getWindow().size();
+  Offsets strides = rowMajorStrides(input), resultStrides = rowMajorStrides(result);
+  int64_t windowSize = Tensor::countElements(op.getWindow());
+  std::vector<int64_t> positions;
+  for (int64_t at = 0; at < Tensor::countElements(result); ++at) {
+    int64_t base = at / resultStrides[1] * strides[1];
+    positions.assign(1, base);
+    for (size_t dim = 0; dim < spatial; ++dim) {
+      int64_t out = at / resultStrides[dim + 2] % result[dim + 2];
+      std::vector<int64_t> longer;
+      for (int64_t position : positions)
+        for (int64_t tap = 0; tap < op.getWindow()[dim]; ++tap) {
+          int64_t place = out * op.getStrides()[dim] - op.getPadding()[dim] + tap * op.getDilation()[dim];
+          if (place >= 0 && place < input[dim + 2])
+            longer.push_back(position + place * strides[dim + 2]);
+        }
+      positions = std::move(longer);
+    }
+    visit(at, positions, op.getCountPadding() ? windowSize : static_cast<int64_t>(positions.size()));
+  }
+}
+
+static int64_t findLargest(ArrayRef<double> values, ArrayRef<int64_t> positions) {
+  int64_t best = positions.front();
+  for (int64_t position : positions)
+    if (values[position] > values[best])
+      best = position;
+  return best;
+}
+
+static void pool(PoolOp op, KernelCall &call) {
+  const Tensor &input = call[op.getInput()];
+  Tensor &result = call.result(op.getResult());
+  forEachWindow(op, input.shape, result.shape, [&](int64_t at, ArrayRef<int64_t> positions, int64_t count) {
+    if (positions.empty())
+      return call.fail("has a window beyond its operand");
+    if (op.getKind() == "max") {
+      result.values[at] = input.values[findLargest(input.values, positions)];
+      return;
+    }
+    for (int64_t position : positions)
+      result.values[at] += input.values[position] / static_cast<double>(count);
+  });
+}
+
+static void poolBackward(PoolBackwardOp op, KernelCall &call) {
+  const Tensor &input = call[op.getInput()], &gradient = call[op.getGradient()];
+  Tensor &result = call.result(op.getResult());
+  forEachWindow(op, input.shape, gradient.shape, [&](int64_t at, ArrayRef<int64_t> positions, int64_t count) {
+    if (positions.empty())
+      return call.fail("has a window beyond its operand");
+    if (op.getKind() == "max") {
+      result.values[findLargest(input.values, positions)] += gradient.values[at];
+      return;
+    }
+    for (int64_t position : positions)
+      result.values[position] += gradient.values[at] / static_cast<double>(count);
+  });
+}
+
+//===----------------------------------------------------------------------===//
 // normalize
 //===----------------------------------------------------------------------===//
 
@@ -302,6 +368,8 @@ static void crossEntropyBackward(CrossEntropyBackwardOp op, KernelCall &call) {
 void moai::addReductionKernels(KernelTable &table) {
   table.add<ReduceOp>(reduce);
   table.add<ScanOp>(scan);
+  table.add<PoolOp>(pool);
+  table.add<PoolBackwardOp>(poolBackward);
   table.add<NormalizeOp>(normalize);
   table.add<NormalizeBackwardOp>(normalizeBackward);
   table.add<SoftmaxOp>(softmax);

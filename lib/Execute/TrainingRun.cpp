@@ -197,6 +197,17 @@ absl::StatusOr<TrainingRun::Step> TrainingRun::run(const AdamW &optimizer, bool 
   }
   ++steps;
   size_t next = 1;
+  auto function = module.lookupSymbol<func::FuncOp>("step");
+  for (; next < results->size(); ++next) {
+    auto name = function.getResultAttrOfType<StringAttr>(next, attrs::kName);
+    if (!name)
+      break;
+    for (Argument &argument : arguments)
+      if (argument.name == name.getValue()) {
+        argument.tensor = (*results)[next];
+        argument.updated = true;
+      }
+  }
   for (Argument &argument : arguments) {
     if (!argument.trained)
       continue;
@@ -218,9 +229,11 @@ absl::StatusOr<TrainingRun::Step> TrainingRun::run(const AdamW &optimizer, bool 
   return step;
 }
 
-StoredTensors TrainingRun::parameters() const {
+StoredTensors TrainingRun::state() const {
   StoredTensors tensors;
   for (const Argument &argument : arguments) {
+    if (argument.updated)
+      tensors["updated_buffer." + argument.name] = {argument.type, *argument.tensor};
     if (!argument.trained)
       continue;
     tensors["updated." + argument.name] = {argument.type, *argument.tensor};

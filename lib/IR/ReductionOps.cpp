@@ -55,6 +55,37 @@ LogicalResult ScanOp::verify() {
 }
 
 //===----------------------------------------------------------------------===//
+// pool
+//===----------------------------------------------------------------------===//
+
+template <typename OpT> static LogicalResult verifyPool(OpT op, SymTensorType whole, SymTensorType pooled) {
+  unsigned spatial = op.getWindow().size();
+  if (op.getKind() != "max" && op.getKind() != "avg")
+    return op.emitOpError() << "kind must be max or avg, found '" << op.getKind() << "'";
+  if (op.getStrides().size() != spatial || op.getPadding().size() != spatial || op.getDilation().size() != spatial)
+    return op.emitOpError("window, strides, padding and dilation must have one entry per spatial dimension");
+  if (failed(expectRank(op, "input", whole, spatial + 2)) || failed(expectRank(op, "result", pooled, spatial + 2)) ||
+      failed(expectDim(op, "result", pooled, 0, whole.getShape()[0])))
+    return failure();
+  return expectDim(op, "result", pooled, 1, whole.getShape()[1]);
+}
+
+LogicalResult PoolOp::verify() { return verifyPool(*this, tensorOf(getInput()), tensorOf(getResult())); }
+
+void PoolOp::buildGradient(GradientBuilder &gradients) {
+  if (gradients.needsGradient(getInput()))
+    gradients.accumulate(getInput(), gradients.create<PoolBackwardOp>(tensorOf(getInput()), gradients.getGradient(getResult()),
+                                                                      gradients.getSaved(getInput()), getKind(), getWindow(), getStrides(),
+                                                                      getPadding(), getDilation(), getCountPadding()));
+}
+
+LogicalResult PoolBackwardOp::verify() {
+  if (failed(verifyPool(*this, tensorOf(getInput()), tensorOf(getGradient()))))
+    return failure();
+  return expectSameShape(*this, "result", tensorOf(getResult()), tensorOf(getInput()));
+}
+
+//===----------------------------------------------------------------------===//
 // normalize
 //===----------------------------------------------------------------------===//
 

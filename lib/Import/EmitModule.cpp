@@ -122,6 +122,12 @@ void Emitter::emitOp(const GraphOp &op, DenseMap<ValueId, Value> &values) {
   case OpCode::Scan:
     created = builder.create<ScanOp>(loc, results[0], at(0), op.kind, ints[0]);
     break;
+  case OpCode::Pool: {
+    size_t n = ints.size();
+    created = builder.create<PoolOp>(loc, results[0], at(0), op.kind, ints, more.take_front(n), more.slice(n, n), more.slice(2 * n, n),
+                                     more.back() != 0);
+    break;
+  }
   case OpCode::Normalize:
     created = builder.create<NormalizeOp>(loc, results[0], results[1], at(0), at(1), at(2), builder.getStringAttr(op.kind),
                                           builder.getI64IntegerAttr(ints[0]), f64(floats[0]));
@@ -274,6 +280,9 @@ OwningOpRef<ModuleOp> Emitter::run(const Blocks &blocks, const DimBinding &bindi
   for (ValueId output : graph.outputs)
     results.push_back(values.lookup(output));
   builder.create<func::ReturnOp>(loc, results);
+  size_t firstUpdate = graph.outputs.size() - graph.bufferUpdates.size();
+  for (auto [index, update] : llvm::enumerate(graph.bufferUpdates))
+    step.setResultAttr(firstUpdate + index, attrs::kName, builder.getStringAttr(graph.values[update.first].name));
   return module;
 }
 

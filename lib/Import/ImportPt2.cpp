@@ -271,6 +271,10 @@ static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOp
                                             "and nothing is split through it"));
 
   chooseLoss(program, *graph);
+  if (!options.bufferUpdates)
+    graph->bufferUpdates.clear();
+  for (const auto &[buffer, update] : graph->bufferUpdates)
+    graph->outputs.push_back(update);
   mergeConstants(*graph);
   recognizeAttention(*graph, planned);
   recognizeExperts(*graph);

@@ -62,6 +62,66 @@ static void softmax(Lowering &l) {
 }
 
 //===----------------------------------------------------------------------===//
+// Pools
+//===----------------------------------------------------------------------===//
+
+static void emitPool(Lowering &l, llvm::StringRef kind, llvm::ArrayRef<int64_t> window, llvm::ArrayRef<int64_t> strides,
+                     llvm::ArrayRef<int64_t> padding, llvm::ArrayRef<int64_t> dilation, bool countPadding) {
+  ValueId self = l.tensor("self");
+  llvm::SmallVector<DimId, 4> shape(l.dims(self));
+  for (size_t i = 2; i < shape.size(); ++i)
+    shape[i] = l.constant(l.outputMeta(0).sizes[i].value);
+  ValueId result = l.emitOne(OpCode::Pool, kind, {self}, l.dtype(self), shape, window);
+  GraphOp &op = l.graph.ops.back();
+  for (llvm::ArrayRef<int64_t> list : {strides, padding, dilation})
+    op.moreInts.append(list.begin(), list.end());
+  op.moreInts.push_back(countPadding);
+  l.setOutput(result);
+}
+
+static void pool(Lowering &l) {
+  bool isMax = l.node->target.contains("max_pool");
+  size_t spatial = l.integers("kernel_size").size(), rank = l.outputMeta(0).sizes.size();
+  spatial = l.node->target.contains("1d") ? 1 : l.node->target.contains("3d") ? 3 : std::max<size_t>(spatial, 2);
+  if (l.rank(l.tensor("self")) != spatial + 2 || rank != spatial + 2 || l.numOutputs() > 1 || l.has("divisor_override"))
+    return l.lowerOpaque();
+  auto perDimension = [&](const char *name, llvm::ArrayRef<int64_t> otherwise) {
+    auto values = l.integers(name);
+    if (values.empty())
+      values.assign(otherwise.begin(), otherwise.end());
+    values.resize(spatial, values.back());
+    return values;
+  };
+  auto window = perDimension("kernel_size", {1});
+  emitPool(l, isMax ? "max" : "avg", window, perDimension("stride", window), perDimension("padding", {0}), perDimension("dilation", {1}),
+           l.flag("count_include_pad", true));
+}
+
+// Windows that divide the dimension evenly are a plain pool; one window for all of it is a reduction.
+static void adaptivePool(Lowering &l) {
+  ValueId self = l.tensor("self");
+  bool isMax = l.node->target.contains("max_pool");
+  size_t rank = l.rank(self), spatial = l.node->target.contains("1d") ? 1 : l.node->target.contains("3d") ? 3 : 2;
+  const pt2::TensorMeta &meta = l.outputMeta(0);
+  if (rank != spatial + 2 || meta.sizes.size() != rank || l.numOutputs() > 1)
+    return l.lowerOpaque();
+  llvm::SmallVector<int64_t, 4> window, all;
+  bool whole = true;
+  for (size_t i = 2; i < rank; ++i) {
+    int64_t in = l.graph.dims.hint(l.dims(self)[i]), out = meta.sizes[i].value;
+    if (out < 1 || in % out)
+      return l.lowerOpaque();
+    whole &= out == 1;
+    all.push_back(static_cast<int64_t>(i));
+    window.push_back(in / out);
+  }
+  if (whole)
+    return l.setOutput(reduceOver(l, isMax ? "amax" : "mean", self, all, /*keep=*/true, l.dtype(self)));
+  llvm::SmallVector<int64_t, 4> none(spatial, 0), ones(spatial, 1);
+  emitPool(l, isMax ? "max" : "avg", window, window, none, ones, true);
+}
+
+//===----------------------------------------------------------------------===//
 // Norms
 //===----------------------------------------------------------------------===//
 
@@ -98,10 +158,50 @@ static void groupNorm(Lowering &l) {
   normalise(l, "group_norm", groups, {l.dims(input)[0], l.constant(groups)}, l.dtype(input));
 }
 
+// What training leaves in a running statistic: a little of this batch's.
+static void updateRunning(Lowering &l, llvm::StringRef name, ValueId input, llvm::StringRef kind, double momentum) {
+  ValueId running = l.optionalTensor(name);
+  if (running == kNoValue)
+    return;
+  llvm::SmallVector<int64_t, 4> dims;
+  for (size_t i = 0; i < l.rank(input); ++i)
+    if (i != 1)
+      dims.push_back(static_cast<int64_t>(i));
+  ValueId now = l.cast(reduceOver(l, kind, input, dims, /*keep=*/false, l.dtype(input)), l.dtype(running));
+  auto scale = [&](ValueId value, double factor) {
+    llvm::SmallVector<DimId, 4> shape(l.dims(value));
+    return l.emitOne(OpCode::Elementwise, "mul", {value}, l.dtype(value), shape, {}, {factor});
+  };
+  llvm::SmallVector<DimId, 4> shape(l.dims(running));
+  ValueId kept = scale(running, 1 - momentum), added = scale(now, momentum);
+  l.write(name, l.emitOne(OpCode::Elementwise, "add", {kept, added}, l.dtype(running), shape));
+}
+
+// Outside of training the running statistics normalise: (x - mean) rsqrt(var + eps), per channel.
+static ValueId normaliseByRunning(Lowering &l, ValueId input) {
+  llvm::SmallVector<DimId, 4> shape(l.dims(input)), channels(l.rank(input), l.one());
+  channels[1] = shape[1];
+  auto perChannel = [&](llvm::StringRef name) { return l.reshape(l.tensor(name), channels); };
+  auto emit = [&](llvm::StringRef kind, std::initializer_list<ValueId> operands, llvm::ArrayRef<DimId> dims,
+                  llvm::ArrayRef<double> floats = {}) {
+    return l.emitOne(OpCode::Elementwise, kind, operands, l.dtype(input), dims, {}, floats);
+  };
+  ValueId deviation = emit("rsqrt", {emit("add", {perChannel("running_var")}, channels, {l.number("eps", 1e-5)})}, channels);
+  ValueId result = emit("mul", {emit("sub", {input, perChannel("running_mean")}, shape), deviation}, shape);
+  if (l.has("weight"))
+    result = emit("mul", {result, perChannel("weight")}, shape);
+  return l.has("bias") ? emit("add", {result, perChannel("bias")}, shape) : result;
+}
+
 static void batchNorm(Lowering &l) {
   ValueId input = l.tensor("input");
   if (l.rank(input) < 2)
     l.fail(absl::StrCat("normalises a tensor of rank ", l.rank(input)));
+  if (!l.flag("training", true))
+    return l.setOutput(normaliseByRunning(l, input));
+  double momentum = l.number("momentum", 0.1);
+  updateRunning(l, "running_mean", input, "mean", momentum);
+  updateRunning(l, "running_var", input, "var", momentum);
   normalise(l, "batch_norm", 1, {l.dims(input)[1]}, l.dtype(input));
 }
 
@@ -154,6 +254,11 @@ void moai::addReductionRules(llvm::StringMap<LoweringRule> &rules) {
     rules[absl::StrCat("aten.", name)] = scan;
   for (const char *name : {"softmax", "_softmax", "log_softmax", "_log_softmax", "special_softmax", "special_log_softmax"})
     rules[absl::StrCat("aten.", name)] = softmax;
+  for (const char *dims : {"1d", "2d", "3d"})
+    for (const char *kind : {"max_pool", "avg_pool"}) {
+      rules[absl::StrCat("aten.", kind, dims)] = pool;
+      rules[absl::StrCat("aten.adaptive_", kind, dims)] = adaptivePool;
+    }
   rules["aten.layer_norm"] = rules["aten.native_layer_norm"] = rules["aten.rms_norm"] = layerNorm;
   rules["aten.group_norm"] = groupNorm;
   rules["aten.batch_norm"] = batchNorm;

@@ -525,6 +525,26 @@ static void diff(Lowering &l) {
   l.setOutput(l.emitOne(OpCode::Elementwise, "sub", {later, earlier}, l.dtype(self), shape));
 }
 
+// Each vector along a dimension of its own, repeated along the others.
+static void meshgrid(Lowering &l) {
+  auto vectors = l.tensors("tensors");
+  bool swapped = l.text("indexing", "ij") == "xy" && vectors.size() >= 2;
+  llvm::SmallVector<DimId, 4> shape;
+  for (ValueId vector : vectors) {
+    if (l.rank(vector) > 1)
+      l.fail("has a tensor that is no vector");
+    shape.push_back(l.rank(vector) ? l.dims(vector)[0] : l.one());
+  }
+  if (swapped)
+    std::swap(shape[0], shape[1]);
+  for (auto [index, vector] : llvm::enumerate(vectors)) {
+    size_t dim = swapped && index < 2 ? 1 - index : index;
+    llvm::SmallVector<DimId, 4> column(shape.size(), l.one());
+    column[dim] = shape[dim];
+    l.setOutput(index, expandTo(l, l.reshape(vector, column), shape));
+  }
+}
+
 void moai::addViewRules(llvm::StringMap<LoweringRule> &rules) {
   for (const char *name : {"aten.view", "aten.reshape", "aten._unsafe_view", "aten.flatten", "aten.unflatten", "aten.squeeze",
                            "aten.squeeze_", "aten.view_as", "aten.reshape_as", "aten.ravel", "aten.view_copy"})
@@ -546,5 +566,6 @@ void moai::addViewRules(llvm::StringMap<LoweringRule> &rules) {
   rules["aten.stack"] = stack;
   rules["aten.pad"] = rules["aten.constant_pad_nd"] = pad;
   rules["aten.roll"] = roll;
+  rules["aten.meshgrid"] = meshgrid;
   rules["aten.diff"] = diff;
 }

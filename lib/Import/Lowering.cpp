@@ -520,4 +520,10 @@ void Lowering::run() {
       throw ImportError(absl::StrCat("model.json: output '", spec.argument.str(), "' is not defined by any node"));
     graph.outputs.push_back(read(it->second));
   }
+  for (ValueId argument : graph.arguments)
+    if (graph.values[argument].role == Role::Buffer) {
+      ValueId now = slots[argument].value;
+      if (now != argument && graph.values[now].dtype == graph.values[argument].dtype && dims(now) == dims(argument))
+        graph.bufferUpdates.push_back({argument, now});
+    }
 }

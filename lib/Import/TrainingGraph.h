@@ -22,6 +22,7 @@ enum class OpCode : uint8_t {
   Copy,
   Reduce,
   Scan,
+  Pool,
   Normalize,
   Softmax,
   Dropout,
@@ -79,7 +80,8 @@ struct TrainingGraph {
   std::vector<ValueId> arguments;
   ValueId loss = kNoValue;
   std::vector<ValueId> outputs;
-  std::vector<std::string> storage; ///< strings that `kind` fields point into
+  std::vector<std::pair<ValueId, ValueId>> bufferUpdates; ///< arguments, and what the forward has written into them
+  std::vector<std::string> storage;                       ///< strings that `kind` fields point into
 
   explicit TrainingGraph(DimTable dims) : dims(std::move(dims)) {}
 

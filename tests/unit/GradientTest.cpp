@@ -228,6 +228,15 @@ std::vector<Case> reductionCases() {
                              bias ? ", T2" : "", ") -> (TY, ", typeText(statistics, "f64"), ")"),
                 input};
   };
+  for (const char *kind : {"max", "avg"})
+    for (const char *countPadding : {"true", "false"})
+      cases.push_back({absl::StrCat("pool_", kind, "_", countPadding),
+                       {{{2, 3, 5, 6}}},
+                       absl::StrCat("%y = moai.pool %a0 {kind = \"", kind,
+                                    "\", window = array<i64: 3, 2>, strides = array<i64: 2, 2>, padding = array<i64: 1, 0>, "
+                                    "dilation = array<i64: 1, 1>, count_padding = ",
+                                    countPadding, "} : (T0) -> TY"),
+                       {2, 3, 3, 3}});
   cases.push_back(norm("layer_norm", {3, 2, 4}, {2, 4}, 2, {3, 2}, true));
   cases.push_back(norm("rms_norm", {3, 5}, {5}, 1, {3, 1}, false));
   cases.push_back(norm("group_norm", {2, 4, 3}, {4}, 2, {2, 2, 2}, true));

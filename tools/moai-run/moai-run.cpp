@@ -56,7 +56,9 @@ static int failUsage(const std::string &sentence) { return fail(kUsageError, abs
 static int run(const ExecuteOptions &options, const AdamW &optimizer, int64_t steps) {
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
   context.loadDialect<MoaiDialect, mlir::func::FuncDialect>();
-  auto imported = importPt2(model, {}, context);
+  ImportOptions importOptions;
+  importOptions.bufferUpdates = true;
+  auto imported = importPt2(model, importOptions, context);
   if (!imported.ok())
     return fail(kInputError, imported.status().message());
   if (!imported->summary.hasLoss)
@@ -105,7 +107,7 @@ static int run(const ExecuteOptions &options, const AdamW &optimizer, int64_t st
     last = std::move(*step);
   }
   if (!saveStep.empty()) {
-    StoredTensors tensors = training.parameters();
+    StoredTensors tensors = training.state();
     tensors.insert(last.gradients.begin(), last.gradients.end());
     StoredTensor &loss = tensors["loss"];
     loss.type = "F32";

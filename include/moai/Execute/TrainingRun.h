@@ -32,8 +32,8 @@ public:
   };
   /// One step: loss and gradients, then the update. An error names the op where a NaN first appears.
   absl::StatusOr<Step> run(const AdamW &optimizer, bool keepGradients);
-  /// `updated.NAME` of every parameter, under every name.
-  StoredTensors parameters() const;
+  /// `updated.NAME` of every parameter, under every name, and `updated_buffer.NAME` of every buffer that steps change.
+  StoredTensors state() const;
 
 private:
   struct Argument {
@@ -42,7 +42,7 @@ private:
     mlir::Type elementType;
     std::shared_ptr<const Tensor> tensor;
     Tensor firstMoment, secondMoment;
-    bool trained = false;
+    bool trained = false, updated = false;
   };
   absl::Status take(Argument &argument, const std::string &key, const StoredTensor &stored, llvm::StringRef path);
   int64_t indexLimit(unsigned argument);

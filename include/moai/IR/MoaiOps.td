@@ -133,6 +133,30 @@ def Moai_NormalizeBackwardOp : Moai_Op<"normalize_backward", [Pure, Streams]> {
   let results = (outs Variadic<Moai_AnyTensor>:$gradients);
 }
 
+class Moai_PoolBase<string mnemonic, list<Trait> traits> : Moai_Op<mnemonic, traits> {
+  string poolDoc = [{
+    `kind` is `max` or `avg`. An average divides by the whole window if `count_padding`, otherwise by what of it lies inside.
+    Positions beyond the operand don't count for a maximum. Constraints: window, strides, padding and dilation have one entry
+    per spatial dimension.
+  }];
+}
+
+def Moai_PoolOp : Moai_PoolBase<"pool", [Pure, Streams, Grad]> {
+  let summary = "largest or mean value of each window of [n, c, spatial...]";
+  let description = poolDoc;
+  let arguments = (ins Moai_AnyTensor:$input, StrAttr:$kind, DenseI64ArrayAttr:$window, DenseI64ArrayAttr:$strides,
+                       DenseI64ArrayAttr:$padding, DenseI64ArrayAttr:$dilation, BoolAttr:$count_padding);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_PoolBackwardOp : Moai_PoolBase<"pool_backward", [Pure, Streams]> {
+  let summary = "gradient of a pool for its operand; of equal maxima the first gets it";
+  let description = poolDoc;
+  let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$input, StrAttr:$kind, DenseI64ArrayAttr:$window,
+                       DenseI64ArrayAttr:$strides, DenseI64ArrayAttr:$padding, DenseI64ArrayAttr:$dilation, BoolAttr:$count_padding);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
 def Moai_SoftmaxOp : Moai_Op<"softmax", [Pure, Streams, Grad]> {
   let summary = "softmax, or its logarithm, along one dimension";
   let arguments = (ins Moai_AnyTensor:$input, I64Attr:$dim, BoolAttr:$log);

@@ -21,6 +21,8 @@ struct ImportOptions {
   llvm::StringMap<int64_t> shapes;
   /// Refuse ops that moai doesn't know instead of keeping them opaque.
   bool strict = false;
+  /// Let @step also return the buffers that the forward changes (running statistics), each result with its name.
+  bool bufferUpdates = false;
 };
 
 struct ImportedModel {

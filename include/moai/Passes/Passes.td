@@ -14,7 +14,7 @@ def NormalizeGraph : Moai_Pass<"moai-normalize-graph"> {
 def BuildBackward : Moai_Pass<"moai-build-backward"> {
   let summary = "Appends the backward of @step from each op's gradient rule";
   let description = [{
-    Requires a function @step that returns one scalar loss. Afterwards @step returns the loss and one gradient per
+    Requires a function @step that returns one scalar loss (and perhaps updated buffers, results with moai.name). Afterwards @step returns the loss, updated buffers if it did before, and one gradient per
     argument of role parameter, in argument order. A parameter that the loss doesn't depend on has become a buffer: nothing
     trains it. Each called function @f has become @f.forward, which also returns what the
     backward needs, and @f.backward.
