@@ -82,7 +82,7 @@ private:
 // Floating values that depend on active ones. Losses and gradients flow through these only.
 void BuildBackwardPass::markActive(func::FuncOp function, DenseSet<Value> &active) {
   for (Operation &op : function.getBody().front())
-    if (llvm::any_of(op.getOperands(), [&](Value operand) { return active.contains(operand); }))
+    if (!isa<DetachOp>(op) && llvm::any_of(op.getOperands(), [&](Value operand) { return active.contains(operand); }))
       for (Value result : op.getResults())
         if (isFloating(tensorOf(result).getElementType()))
           active.insert(result);

@@ -226,9 +226,39 @@ static void triangle(ElementwiseOp op, KernelCall &call) {
   }
 }
 
+// Products of complex numbers, the second conjugated in mul_conj, and numbers from absolute values and angles.
+static void complexElementwise(ElementwiseOp op, KernelCall &call) {
+  const Tensor &lhs = call[op.getInputs()[0]], &rhs = call[op.getInputs()[1]];
+  Tensor &result = call.result(op.getResult());
+  bool isPolar = op.getKind() == "polar";
+  ArrayRef<int64_t> shape = ArrayRef<int64_t>(result.shape).drop_back();
+  auto stridesOf = [&](const Tensor &operand) {
+    Offsets strides = broadcastStrides(operand.shape, isPolar ? shape : ArrayRef<int64_t>(result.shape));
+    strides.resize(shape.size());
+    return strides;
+  };
+  double sign = op.getKind() == "mul_conj" ? -1 : 1;
+  size_t next = 0;
+  walk<2>(shape, {stridesOf(lhs), stridesOf(rhs)}, [&](auto at) {
+    double *out = &result.values[2 * next++];
+    const double *a = &lhs.values[at[0]], *b = &rhs.values[at[1]];
+    out[0] = isPolar ? a[0] * std::cos(b[0]) : a[0] * b[0] - sign * a[1] * b[1];
+    out[1] = isPolar ? a[0] * std::sin(b[0]) : sign * a[0] * b[1] + a[1] * b[0];
+  });
+}
+
 static void elementwise(ElementwiseOp op, KernelCall &call) {
   StringRef kind = op.getKind();
   unsigned count = op.getInputs().size();
+  if (isa<ComplexType>(tensorOf(op.getResult()).getElementType())) {
+    bool isProduct =
+        kind == "polar" || llvm::all_of(op.getInputs(), [](Value input) { return isa<ComplexType>(tensorOf(input).getElementType()); });
+    if (count == 2 && isProduct && (kind == "mul" || kind == "mul_conj" || kind == "polar"))
+      return complexElementwise(op, call);
+    bool isScaling = count == 1 && (kind == "mul" || kind == "div");
+    if (!isScaling && kind != "add" && kind != "sub" && kind != "neg") // those work part by part
+      return call.fail("has no kernel for complex numbers");
+  }
   if (kind == "tril" || kind == "triu")
     return triangle(op, call);
   if (kind == "amax_backward" || kind == "amin_backward")

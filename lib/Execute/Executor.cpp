@@ -45,6 +45,8 @@ Tensor moai::permute(const Tensor &tensor, ArrayRef<int64_t> permutation) {
 //===----------------------------------------------------------------------===//
 
 void moai::roundTo(Type type, std::vector<double> &values) {
+  if (auto complex = dyn_cast<ComplexType>(type))
+    type = complex.getElementType();
   if (type.isF32()) {
     for (double &value : values)
       value = static_cast<float>(value);
@@ -68,6 +70,14 @@ double KernelCall::random() {
 //===----------------------------------------------------------------------===//
 // Executor
 //===----------------------------------------------------------------------===//
+
+// Complex numbers are pairs, in a last dimension of 2.
+static Offsets concreteShape(SymTensorType type, const DimBinding &binding) {
+  Offsets shape = type.getDims().evaluate(binding);
+  if (isa<ComplexType>(type.getElementType()))
+    shape.push_back(2);
+  return shape;
+}
 
 struct Executor::State {
   ModuleOp module;
@@ -111,9 +121,7 @@ absl::Status Executor::State::runOp(Operation &op, llvm::function_ref<std::share
   for (Value operand : op.getOperands())
     call.operands[operand] = look(operand);
   for (Value result : op.getResults()) {
-    if (isa<ComplexType>(tensorOf(result).getElementType()))
-      return absl::InvalidArgumentError(absl::StrCat(describe(op), " computes complex numbers, which have no kernels yet"));
-    call.results[result] = std::make_shared<Tensor>(tensorOf(result).getDims().evaluate(binding));
+    call.results[result] = std::make_shared<Tensor>(concreteShape(tensorOf(result), binding));
   }
   (*kernel)(&op, call);
   if (!call.error.empty())
@@ -141,7 +149,7 @@ absl::StatusOr<Executor::Values> Executor::State::run(func::FuncOp function, Val
     }
   };
   for (auto [argument, tensor] : llvm::zip(body.getArguments(), arguments)) {
-    Offsets expected = tensorOf(argument).getDims().evaluate(binding);
+    Offsets expected = concreteShape(tensorOf(argument), binding);
     if (expected != tensor->shape)
       return absl::InvalidArgumentError(
           absl::StrCat("argument ", argument.getArgNumber(), " of @", function.getName().str(), " has another shape than its type"));

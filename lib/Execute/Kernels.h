@@ -12,7 +12,8 @@
 
 namespace moai {
 
-/// One execution of an op: its operands' tensors, and its results' in their shapes, full of zeros.
+/// One execution of an op: its operands' tensors (complex ones with a further, last dimension of 2), and its results' in their shapes, full
+/// of zeros.
 class KernelCall {
 public:
   const Tensor &operator[](mlir::Value operand) const { return *operands.find(operand)->second; }

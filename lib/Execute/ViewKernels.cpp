@@ -8,7 +8,17 @@ using namespace moai;
 
 static void reshape(ReshapeOp op, KernelCall &call) { call.result(op.getResult()).values = call[op.getInput()].values; }
 
-static void transpose(TransposeOp op, KernelCall &call) { call.result(op.getResult()) = permute(call[op.getInput()], op.getPermutation()); }
+static void complexView(ComplexViewOp op, KernelCall &call) { call.result(op.getResult()).values = call[op.getInput()].values; }
+
+static void detach(DetachOp op, KernelCall &call) { call.result(op.getResult()).values = call[op.getInput()].values; }
+
+static void transpose(TransposeOp op, KernelCall &call) {
+  const Tensor &input = call[op.getInput()];
+  SmallVector<int64_t, 6> order(op.getPermutation());
+  if (input.rank() > order.size()) // the parts of complex numbers stay together
+    order.push_back(input.rank() - 1);
+  call.result(op.getResult()) = permute(input, order);
+}
 
 static void expand(ExpandOp op, KernelCall &call) {
   const Tensor &input = call[op.getInput()];
@@ -75,6 +85,8 @@ static void concat(ConcatOp op, KernelCall &call) {
 
 void moai::addViewKernels(KernelTable &table) {
   table.add<ReshapeOp>(reshape);
+  table.add<ComplexViewOp>(complexView);
+  table.add<DetachOp>(detach);
   table.add<TransposeOp>(transpose);
   table.add<ExpandOp>(expand);
   table.add<SliceOp>(slice);

@@ -13,7 +13,7 @@ enum class Saves { Nothing, Input, Output };
 // The backward of a function `f` of one tensor is the kernel `f_backward(gradient, saved)`; where nothing is saved it is
 // `f_backward(gradient)`. What isn't listed reads its input again.
 static Saves savesOf(StringRef kind) {
-  if (llvm::is_contained({"neg", "view_as_complex", "view_as_real"}, kind))
+  if (kind == "neg")
     return Saves::Nothing;
   if (llvm::is_contained({"sqrt", "rsqrt", "exp", "exp2", "expm1", "tan", "tanh", "sigmoid", "relu", "reciprocal"}, kind))
     return Saves::Output;
@@ -97,9 +97,7 @@ void ElementwiseOp::buildGradient(GradientBuilder &gradients) {
         operands.push_back(saved(0));
       else if (saves == Saves::Output)
         operands.push_back(gradients.getSaved(getResult()));
-      // The gradient of a function that changes type or shape has its operand's.
-      SymTensorType to = type.getRank() == tensorOf(getInputs()[0]).getRank() ? type : tensorOf(getInputs()[0]);
-      return gradients.elementwise((kind + "_backward").str(), operands, to, getScalars());
+      return gradients.elementwise((kind + "_backward").str(), operands, type, getScalars());
     });
   }
   if (kind == "add" || kind == "sub") {
@@ -111,8 +109,10 @@ void ElementwiseOp::buildGradient(GradientBuilder &gradients) {
       return scale == -1 ? gradients.elementwise("neg", gradient, type) : gradients.elementwise("mul", gradient, type, {scale});
     });
   } else if (kind == "mul") {
-    give(0, [&] { return gradients.elementwise("mul", {gradient, saved(1)}, type); });
-    give(1, [&] { return gradients.elementwise("mul", {gradient, saved(0)}, type); });
+    // A complex gradient is that of the real and the imaginary part.
+    StringRef product = isa<ComplexType>(type.getElementType()) ? "mul_conj" : "mul";
+    give(0, [&] { return gradients.elementwise(product, {gradient, saved(1)}, type); });
+    give(1, [&] { return gradients.elementwise(product, {gradient, saved(0)}, type); });
   } else if (kind == "div") {
     give(0, [&] { return gradients.elementwise("div", {gradient, saved(1)}, type); });
     give(1, [&] { return gradients.elementwise("div_backward", {gradient, saved(0), saved(1)}, type); });

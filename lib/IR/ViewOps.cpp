@@ -68,6 +68,64 @@ void ReshapeOp::buildGradient(GradientBuilder &gradients) {
 }
 
 //===----------------------------------------------------------------------===//
+// complex_view
+//===----------------------------------------------------------------------===//
+
+LogicalResult ComplexViewOp::verify() {
+  SymTensorType pairs = tensorOf(getInput()), numbers = tensorOf(getResult());
+  if (isa<ComplexType>(pairs.getElementType()))
+    std::swap(pairs, numbers);
+  auto complex = dyn_cast<ComplexType>(numbers.getElementType());
+  if (!complex || complex.getElementType() != pairs.getElementType())
+    return emitOpError() << "turns " << tensorOf(getInput()).getElementType() << " into " << tensorOf(getResult()).getElementType()
+                         << ", expected a real type and its complex one";
+  SmallVector<Dim> expected = llvm::to_vector<4>(numbers.getShape());
+  expected.push_back(2);
+  return expectSameShape(*this, "the real tensor", pairs, SymTensorType::get(getContext(), expected, pairs.getElementType()));
+}
+
+OpWork ComplexViewOp::getWork(const DimBinding &) { return viewWork(); }
+
+Strides ComplexViewOp::getAliasStrides(ArrayRef<int64_t>, ArrayRef<int64_t> strides, const DimBinding &) {
+  SmallVector<int64_t, 4> result;
+  if (isa<ComplexType>(tensorOf(getInput()).getElementType())) {
+    for (int64_t stride : strides)
+      result.push_back(2 * stride);
+    result.push_back(1);
+    return result;
+  }
+  if (strides.back() != 1)
+    return std::nullopt;
+  for (int64_t stride : strides.drop_back()) {
+    if (stride % 2)
+      return std::nullopt;
+    result.push_back(stride / 2);
+  }
+  return result;
+}
+
+void ComplexViewOp::buildGradient(GradientBuilder &gradients) {
+  if (gradients.needsGradient(getInput()))
+    gradients.accumulate(getInput(), gradients.create<ComplexViewOp>(getInput().getType(), gradients.getGradient(getResult())));
+}
+
+//===----------------------------------------------------------------------===//
+// detach
+//===----------------------------------------------------------------------===//
+
+LogicalResult DetachOp::verify() {
+  if (getInput().getType() != getResult().getType())
+    return emitOpError() << "result has type " << getResult().getType() << ", expected " << getInput().getType();
+  return success();
+}
+
+OpWork DetachOp::getWork(const DimBinding &) { return viewWork(); }
+
+Strides DetachOp::getAliasStrides(ArrayRef<int64_t>, ArrayRef<int64_t> strides, const DimBinding &) {
+  return SmallVector<int64_t, 4>(strides);
+}
+
+//===----------------------------------------------------------------------===//
 // transpose
 //===----------------------------------------------------------------------===//
 

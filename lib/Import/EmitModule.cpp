@@ -145,6 +145,12 @@ void Emitter::emitOp(const GraphOp &op, DenseMap<ValueId, Value> &values) {
   case OpCode::Reshape:
     created = builder.create<ReshapeOp>(loc, results[0], at(0));
     break;
+  case OpCode::Detach:
+    created = builder.create<DetachOp>(loc, results[0], at(0));
+    break;
+  case OpCode::ComplexView:
+    created = builder.create<ComplexViewOp>(loc, results[0], at(0));
+    break;
   case OpCode::Transpose:
     created = builder.create<TransposeOp>(loc, results[0], at(0), ints);
     break;

@@ -134,6 +134,13 @@ static void alias(Lowering &l) {
   l.markView(l.has("self") ? "self" : "input");
 }
 
+static void detach(Lowering &l) {
+  ValueId self = l.tensor("self");
+  llvm::SmallVector<DimId, 4> shape(l.dims(self));
+  l.setOutput(pt2::isFloating(l.dtype(self)) ? l.emitOne(OpCode::Detach, "", {self}, l.dtype(self), shape) : self);
+  l.markView("self");
+}
+
 static void copyInto(Lowering &l) {
   ValueId self = l.tensor("self"), source = l.cast(l.tensor("src"), l.dtype(l.tensor("self")));
   llvm::SmallVector<DimId, 4> shape(l.dims(self));
@@ -190,28 +197,22 @@ static void glu(Lowering &l) {
   l.setOutput(l.emitOne(OpCode::Elementwise, "mul", {value, gate}, l.dtype(self), shape));
 }
 
-// Pairs of reals and complex numbers share memory, but not element type; they cost nothing and keep a trailing 2.
+// Pairs of reals and complex numbers share memory.
 static void complexView(Lowering &l) {
   ValueId self = l.tensor("self");
-  bool toComplex = l.node->target.contains("view_as_complex");
   llvm::SmallVector<DimId, 4> shape(l.dims(self));
-  if (toComplex) {
-    if (shape.empty())
-      l.fail("has a scalar argument");
-    // The pair dimension disappears: select it away, then change the type.
-    shape.back() = l.one();
-    ValueId first = l.slice(self, static_cast<int64_t>(shape.size()) - 1, 0, l.one());
+  if (l.node->target.contains("view_as_real")) {
+    shape.push_back(l.constant(2));
+  } else {
+    if (shape.empty() || l.graph.dims.hint(shape.back()) != 2)
+      l.fail("expects a last dimension of 2");
     shape.pop_back();
-    ValueId flat = l.reshape(first, shape);
-    l.setOutput(l.emitOne(OpCode::Elementwise, "view_as_complex", {flat}, l.outputMeta(0).dtype, shape));
-    return;
   }
-  ValueId real = l.emitOne(OpCode::Elementwise, "view_as_real", {self}, l.outputMeta(0).dtype, shape);
-  shape.push_back(l.one());
-  real = l.reshape(real, shape);
-  shape.back() = l.constant(2);
-  l.setOutput(l.emitOne(OpCode::Expand, "", {real}, l.outputMeta(0).dtype, shape));
+  l.setOutput(l.emitOne(OpCode::ComplexView, "", {self}, l.outputMeta(0).dtype, shape));
+  l.markView("self");
 }
+
+static void polar(Lowering &l) { l.setOutput(elementwise(l, "polar", {"abs", "angle"})); }
 
 void moai::addPointwiseRules(llvm::StringMap<LoweringRule> &rules) {
   for (const char *name :
@@ -254,8 +255,7 @@ void moai::addPointwiseRules(llvm::StringMap<LoweringRule> &rules) {
                            "multiply",
                            "true_divide",
                            "subtract",
-                           "xlogy",
-                           "polar"}) {
+                           "xlogy"}) {
     rules[absl::StrCat("aten.", name)] = binary;
     rules[absl::StrCat("aten.", name, "_")] = binary;
   }
@@ -270,12 +270,13 @@ void moai::addPointwiseRules(llvm::StringMap<LoweringRule> &rules) {
     rules[name] = to;
   rules["aten.clone"] = rules["aten.lift_fresh_copy"] = copyOf;
   rules["aten.contiguous"] = contiguous;
-  for (const char *name :
-       {"aten.alias", "aten.detach", "aten.detach_", "aten.lift_fresh", "aten.requires_grad_", "aten.positive", "aten.view_as"})
+  for (const char *name : {"aten.alias", "aten.lift_fresh", "aten.requires_grad_", "aten.positive", "aten.view_as"})
     rules[name] = alias;
+  rules["aten.detach"] = rules["aten.detach_"] = detach;
   rules["aten.copy_"] = rules["aten.copy"] = copyInto;
   rules["aten.fill_"] = rules["aten.fill"] = rules["aten.zero_"] = fill;
   rules["aten.dropout"] = rules["aten.dropout_"] = rules["aten.native_dropout"] = rules["aten.feature_dropout"] = dropout;
   rules["aten.glu"] = glu;
+  rules["aten.polar"] = polar;
   rules["aten.view_as_complex"] = rules["aten.view_as_real"] = complexView;
 }

@@ -167,7 +167,9 @@ static void updateRunning(Lowering &l, llvm::StringRef name, ValueId input, llvm
   for (size_t i = 0; i < l.rank(input); ++i)
     if (i != 1)
       dims.push_back(static_cast<int64_t>(i));
-  ValueId now = l.cast(reduceOver(l, kind, input, dims, /*keep=*/false, l.dtype(input)), l.dtype(running));
+  llvm::SmallVector<DimId, 4> whole(l.dims(input));
+  ValueId detached = l.emitOne(OpCode::Detach, "", {input}, l.dtype(input), whole);
+  ValueId now = l.cast(reduceOver(l, kind, detached, dims, /*keep=*/false, l.dtype(input)), l.dtype(running));
   auto scale = [&](ValueId value, double factor) {
     llvm::SmallVector<DimId, 4> shape(l.dims(value));
     return l.emitOne(OpCode::Elementwise, "mul", {value}, l.dtype(value), shape, {}, {factor});

@@ -80,7 +80,7 @@ const std::vector<double> *MaskEvaluator::materialise(ValueId value) {
     }
   }
   // The same elements in the same order.
-  if (op->code == OpCode::Reshape || op->code == OpCode::Copy) {
+  if (op->code == OpCode::Reshape || op->code == OpCode::Copy || op->code == OpCode::Detach) {
     const Facts &source = factsOf(op->operands[0]);
     const std::vector<double> *all =
         source.elements == found.elements && graph.producerOf(op->operands[0]) ? materialise(op->operands[0]) : nullptr;
@@ -289,6 +289,7 @@ std::optional<double> MaskEvaluator::compute(ValueId value, llvm::ArrayRef<int64
     return element && !pt2::isFloating(graph.values[value].dtype) ? std::trunc(*element) : element;
   }
   case OpCode::Copy:
+  case OpCode::Detach:
     return at(op.operands[0], index);
   case OpCode::Reshape:
     return at(op.operands[0], unflatten(flatten(index, shape), shapeOf(op.operands[0])));

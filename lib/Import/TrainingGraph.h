@@ -28,6 +28,8 @@ enum class OpCode : uint8_t {
   Dropout,
   CrossEntropy,
   Reshape,
+  ComplexView,
+  Detach,
   Transpose,
   Expand,
   Slice,

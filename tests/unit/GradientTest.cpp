@@ -332,6 +332,16 @@ INSTANTIATE_TEST_SUITE_P(Product, Gradient, ValuesIn(productCases()), caseName);
 std::vector<Case> viewCases() {
   return {
       {"reshape", {{{2, 6}}}, "%y = moai.reshape %a0 : (T0) -> TY", {3, 4}},
+      {"complex_product",
+       {{{3, 2, 2}}, {{2, 2}}},
+       "%c = moai.complex_view %a0 : (T0) -> !moai.tensor<[3, 2], complex<f64>>\n%d = moai.complex_view %a1 : (T1) -> !moai.tensor<[2], "
+       "complex<f64>>\n"
+       "%p = moai.elementwise %c, %d {kind = \"mul\"} : (!moai.tensor<[3, 2], complex<f64>>, !moai.tensor<[2], complex<f64>>) -> "
+       "!moai.tensor<[3, 2], complex<f64>>\n"
+       "%t = moai.transpose %p {permutation = array<i64: 1, 0>} : (!moai.tensor<[3, 2], complex<f64>>) -> !moai.tensor<[2, 3], "
+       "complex<f64>>\n"
+       "%y = moai.complex_view %t : (!moai.tensor<[2, 3], complex<f64>>) -> TY",
+       {2, 3, 2}},
       {"transpose", {{{2, 3, 4}}}, "%y = moai.transpose %a0 {permutation = array<i64: 2, 0, 1>} : (T0) -> TY", {4, 2, 3}},
       {"expand", {{{3, 1}}}, "%y = moai.expand %a0 : (T0) -> TY", {2, 3, 4}},
       {"slice", {{{2, 7}}}, "%y = moai.slice %a0 {dim = 1 : i64, start = \"1\", step = 2 : i64} : (T0) -> TY", {2, 3}},

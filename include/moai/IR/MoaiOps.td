@@ -199,6 +199,18 @@ def Moai_ReshapeOp : Moai_Op<"reshape", [Pure, Work, View, Grad]> {
   let hasFolder = 1;
 }
 
+def Moai_ComplexViewOp : Moai_Op<"complex_view", [Pure, Work, View, Grad]> {
+  let summary = "pairs of reals, in a last dimension of 2, as complex numbers, or the other way round";
+  let arguments = (ins Moai_AnyTensor:$input);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
+def Moai_DetachOp : Moai_Op<"detach", [Pure, Work, View]> {
+  let summary = "the same tensor, through which no gradient passes";
+  let arguments = (ins Moai_AnyTensor:$input);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
 def Moai_TransposeOp : Moai_Op<"transpose", [Pure, Work, View, Grad]> {
   let summary = "dimension i of the result is dimension permutation[i] of the operand";
   let arguments = (ins Moai_AnyTensor:$input, DenseI64ArrayAttr:$permutation);
