@@ -210,26 +210,38 @@ void PartitionStagesPass::separateTied(func::FuncOp step) {
   auto stepReturn = cast<func::ReturnOp>(step.getBody().front().getTerminator());
   OpBuilder builder(stepReturn);
   for (OpOperand &returned : stepReturn->getOpOperands().drop_front()) {
+    // What the sum adds up, however its adds are nested.
     SmallVector<ElementwiseOp> adds;
-    SmallVector<Value> leaves;
+    llvm::MapVector<int64_t, SmallVector<Value>> byStage;
     SmallVector<Value> queue{returned.get()};
     while (!queue.empty()) {
       Value value = queue.pop_back_val();
       auto add = value.getDefiningOp<ElementwiseOp>();
-      if (add && add.getKind() == "add" && add.getInputs().size() == 2 && value.hasOneUse() &&
-          llvm::any_of(add.getInputs(), [&](Value input) { return labels->stage(input.getDefiningOp()) != labels->stage(add); })) {
+      if (add && add.getKind() == "add" && add.getInputs().size() == 2 && add.getScalars().empty() && value.hasOneUse()) {
         adds.push_back(add);
         queue.append({add.getInputs()[0], add.getInputs()[1]});
       } else {
-        leaves.push_back(value);
+        byStage[labels->stage(value.getDefiningOp())].push_back(value);
       }
     }
-    if (adds.empty())
+    if (byStage.size() < 2)
       continue;
+    SmallVector<Value> parts;
     SmallVector<Type> types;
-    for (Value leaf : leaves)
-      types.push_back(leaf.getType());
-    auto sum = builder.create<AllReduceOp>(stepReturn.getLoc(), types, leaves, "tied", static_cast<int64_t>(leaves.size()));
+    for (auto &[stage, leaves] : byStage) {
+      llvm::sort(leaves, [](Value a, Value b) { return a.getDefiningOp()->isBeforeInBlock(b.getDefiningOp()); });
+      Value part = leaves.front();
+      for (Value leaf : llvm::drop_begin(leaves)) {
+        builder.setInsertionPointAfter(leaf.getDefiningOp());
+        auto add = builder.create<ElementwiseOp>(leaf.getLoc(), part.getType(), ValueRange{part, leaf}, "add", ArrayRef<double>());
+        labels->place(add, stage, /*isBackward=*/true);
+        part = add;
+      }
+      parts.push_back(part);
+      types.push_back(part.getType());
+    }
+    builder.setInsertionPoint(stepReturn);
+    auto sum = builder.create<AllReduceOp>(stepReturn.getLoc(), types, parts, "tied", static_cast<int64_t>(parts.size()));
     sum->setAttr(attrs::kPart, builder.getStringAttr("update"));
     returned.set(sum.getOutputs()[0]);
     for (ElementwiseOp add : adds)

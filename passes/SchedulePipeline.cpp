@@ -61,8 +61,12 @@ LogicalResult SchedulePipelinePass::collectParts(func::FuncOp step, int64_t numS
     auto own = parts.numbers.find(&op); // none at the end of the step
     for (Value operand : op.getOperands())
       if (Operation *producer = operand.getDefiningOp())
-        if (size_t number = parts.numbers.find(producer)->second; own == parts.numbers.end() || number != own->second)
+        if (size_t number = parts.numbers.find(producer)->second; own == parts.numbers.end() || number != own->second) {
+          if (own != parts.numbers.end() && number / kNumParts != own->second / kNumParts)
+            return op.emitOpError() << "on stage " << own->second / kNumParts << " reads a value of stage " << number / kNumParts
+                                    << ", which nothing sends";
           parts.contents[number].outputs.insert(operand);
+        }
   }
   return success();
 }

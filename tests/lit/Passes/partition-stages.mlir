@@ -3,6 +3,7 @@
 // RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4">, moai.binding/' %S/Inputs/mlp.mlir | not moai-opt -moai-build-backward -moai-partition-stages=accelerator=h1000 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 // RUN: sed 's/phase = "backward", moai.position = 0/phase = "backward", moai.position = 7/' %s | not moai-opt -moai-partition-stages 2>&1 | FileCheck %s --check-prefix=ORPHAN
 // RUN: moai-opt %s -moai-partition-stages | FileCheck %s --check-prefix=TIED
+// RUN: moai-opt %S/Inputs/tied.mlir -moai-partition-stages | FileCheck %s --check-prefix=NESTED
 
 // One layer each; the backward runs where its forward ran, and gradients go back over the same boundary.
 // CHECK-LABEL: func.func @step(
@@ -27,6 +28,14 @@
 // TIED-NOT:     kind = "add"
 // TIED:         %[[SUM:.*]]:2 = moai.all_reduce {{.*}} {axis = "tied", group_size = 2 : i64, moai.part = "update"}
 // TIED:         return %{{.*}}, %[[SUM]]#0
+
+// However the adds are nested, each stage sums its own share first.
+// NESTED-LABEL: func.func @step(
+// NESTED:         %[[D2:.*]] = moai.contract {{.*}}moai.position = 2 : i64, moai.stage = 1
+// NESTED:         %[[D1:.*]] = moai.contract {{.*}}moai.position = 1 : i64, moai.stage = 0
+// NESTED:         %[[D0:.*]] = moai.contract {{.*}}moai.position = 0 : i64, moai.stage = 0
+// NESTED-NEXT:    %[[OWN:.*]] = moai.elementwise %[[D1]], %[[D0]] {kind = "add", moai.phase = "backward", moai.stage = 0 : i64}
+// NESTED:         moai.all_reduce {{.*}} {axis = "tied", group_size = 2 : i64, moai.part = "update"}
 module attributes {moai.binding = array<i64: 2, 8, 1, 1>, moai.config = #moai.config<"num_stages=2,num_micro_batches=4">} {
   func.func @step(%x: !moai.tensor<[b, 4], f32> {moai.name = "x", moai.role = "input"}, %g: !moai.tensor<[b, 4], f32> {moai.name = "g", moai.role = "input"},
                   %w: !moai.tensor<[4, 4], f32> {moai.name = "w", moai.role = "parameter"}) -> (!moai.tensor<[b, 4], f32>, !moai.tensor<[4, 4], f32>) {
