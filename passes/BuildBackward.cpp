@@ -185,10 +185,17 @@ void BuildBackwardPass::runOnOperation() {
     blocks[name] = differentiate(callee, inside);
   }
 
+  // What depends on parameters has a place in the order of the step, integers (routes, indices) as well.
   OpBuilder builder(stepReturn);
   SmallVector<Operation *> forwardOps;
-  for (Operation &op : step.getBody().front().without_terminator())
+  SmallVector<bool> hasPlace;
+  DenseSet<Value> dependent(parameters.begin(), parameters.end());
+  for (Operation &op : step.getBody().front().without_terminator()) {
     forwardOps.push_back(&op);
+    hasPlace.push_back(llvm::any_of(op.getOperands(), [&](Value operand) { return dependent.contains(operand); }));
+    if (hasPlace.back())
+      dependent.insert(op.result_begin(), op.result_end());
+  }
   FunctionGradients gradients(builder, active);
   Value loss = stepReturn.getOperand(0);
   auto one = gradients.create<GenerateOp>(tensorOf(loss), "full", ArrayRef<double>{1.0});
@@ -200,7 +207,7 @@ void BuildBackwardPass::runOnOperation() {
       op->setAttr(attrs::kPosition, builder.getI64IntegerAttr(position));
     }
   };
-  label(one, static_cast<int64_t>(forwardOps.size()) - 1);
+  label(one, llvm::find(forwardOps, loss.getDefiningOp()) - forwardOps.begin());
 
   for (size_t position = forwardOps.size(); position-- > 0;) {
     Operation *op = forwardOps[position];
@@ -242,7 +249,7 @@ void BuildBackwardPass::runOnOperation() {
       }
       differentiable.buildGradient(gradients);
     }
-    if (llvm::any_of(op->getResults(), [&](Value value) { return active.contains(value); }))
+    if (hasPlace[position])
       op->setAttr(attrs::kPosition, builder.getI64IntegerAttr(static_cast<int64_t>(position)));
     label(before->getNextNode(), static_cast<int64_t>(position));
   }

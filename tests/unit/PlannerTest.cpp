@@ -133,11 +133,13 @@ double countFlops(mlir::func::FuncOp function, const DimBinding &binding) {
 
 // Every candidate is IR that verifies, and its stages together multiply exactly as much as the whole graph does.
 TEST(Planner, CandidatesLoseNoWork) {
-  for (const char *graph : {"tiny-llama", "tiny-gpt2", "tiny-bert", "tiny-qwen2", "tiny-vit", "tiny-mixtral", "gpt2-dropout-autocast"}) {
+  for (const char *graph :
+       {"tiny-llama", "tiny-gpt2", "tiny-bert", "tiny-qwen2", "tiny-vit", "tiny-mixtral", "gpt2-dropout-autocast", "family-t5",
+        "family-bloom", "family-cnn", "family-deepseek-v2", "family-falcon", "family-gpt-oss", "family-modernbert", "family-swin"}) {
     TestContext context;
     ImportedModel model = importTrainingGraph(graph, context);
-    PlanRequest request = requestFor("4xLarge.2048GB", 256, MoaiGeneration::V24_5);
-    auto configs = enumerateMoaiSpace({32, 4, {256}, MoaiGeneration::V24_5});
+    PlanRequest request = requestFor("8xLarge.4096GB", 256, MoaiGeneration::V24_5);
+    auto configs = enumerateMoaiSpace({64, 8, {256}, MoaiGeneration::V24_5});
     ASSERT_TRUE(configs.ok());
     for (const ParallelConfig &config : *configs) {
       std::string reason;

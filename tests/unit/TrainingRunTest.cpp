@@ -1,4 +1,4 @@
-// Training steps against PyTorch's own: tests/Inputs/steps holds what it computed for the tiny graphs.
+// Training steps against PyTorch's own: tests/Inputs/steps holds what it computed for graphs of tests/Inputs/graphs.
 #include "moai/Execute/TrainingRun.h"
 #include "TestModel.h"
 #include "llvm/Support/JSON.h"
@@ -33,12 +33,18 @@ double distance(const Tensor &found, const Tensor &expected) {
   Tensor difference = expected;
   for (size_t i = 0; i < difference.values.size(); ++i)
     difference.values[i] -= found.values[i];
-  return norm(difference) / norm(expected);
+  return norm(difference);
 }
 
-class TinyModel : public ::testing::TestWithParam<const char *> {
+class SmallModel : public ::testing::TestWithParam<const char *> {
 protected:
-  TinyModel() : model(importTrainingGraph(std::string("tiny-") + GetParam(), context)), expected(tensorsOf(GetParam())) {}
+  SmallModel() : model(importTrainingGraph(GetParam(), context, withBufferUpdates())), expected(tensorsOf(GetParam())) {}
+
+  static ImportOptions withBufferUpdates() {
+    ImportOptions options;
+    options.bufferUpdates = true;
+    return options;
+  }
 
   TrainingRun start(bool float64) {
     ExecuteOptions options;
@@ -54,30 +60,37 @@ protected:
   StoredTensors expected;
 };
 
-// Gradients that are zero in exact arithmetic (a key's bias) are rounding noise in both.
-constexpr double kNoise = 1e-6;
-
-TEST_P(TinyModel, HasPyTorchsGradients) {
+TEST_P(SmallModel, HasPyTorchsGradients) {
   for (bool float64 : {false, true}) {
     TrainingRun run = start(float64);
     auto step = run.run(AdamW(), /*keepGradients=*/true);
     ASSERT_TRUE(step.ok()) << step.status();
     double tolerance = float64 ? 5e-6 : 2e-5, loss = expected.at("loss").tensor.values[0];
     EXPECT_NEAR(step->loss, loss, tolerance * loss);
+    double largest = 0;
+    for (const auto &[name, stored] : expected)
+      if (llvm::StringRef(name).starts_with("grad."))
+        largest = std::max(largest, norm(stored.tensor));
+    // Gradients that cancel, as of a bias ahead of a norm, are PyTorch's rounding noise: a unit in the last place of the largest.
+    double noise = 0x1p-23 * largest;
     size_t compared = 0;
     for (const auto &[name, stored] : expected)
       if (llvm::StringRef(name).starts_with("grad.")) {
         ASSERT_TRUE(step->gradients.count(name)) << name;
-        if (norm(stored.tensor) > kNoise) {
-          EXPECT_LT(distance(step->gradients.at(name).tensor, stored.tensor), tolerance) << name;
-          ++compared;
-        }
+        EXPECT_LT(distance(step->gradients.at(name).tensor, stored.tensor), std::max(tolerance * norm(stored.tensor), noise)) << name;
+        compared += norm(stored.tensor) > 100 * noise;
       }
-    EXPECT_GT(compared, 20u);
+    EXPECT_GE(compared, 8u);
+    StoredTensors state = run.state();
+    for (const auto &[name, stored] : expected)
+      if (llvm::StringRef(name).starts_with("updated_buffer.")) {
+        ASSERT_TRUE(state.count(name)) << name;
+        EXPECT_LT(distance(state.at(name).tensor, stored.tensor), 1e-6 * norm(stored.tensor)) << name;
+      }
   }
 }
 
-TEST_P(TinyModel, TrainsLikePyTorch) {
+TEST_P(SmallModel, TrainsLikePyTorch) {
   auto buffer = llvm::MemoryBuffer::getFile(stepFile(std::string(GetParam()) + "-steps.json"));
   ASSERT_TRUE(buffer) << buffer.getError().message();
   auto json = llvm::json::parse((*buffer)->getBuffer());
@@ -92,8 +105,15 @@ TEST_P(TinyModel, TrainsLikePyTorch) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Training, TinyModel, Values("bert", "gpt2", "llama", "mixtral", "qwen2", "vit"),
-                         [](const ::testing::TestParamInfo<const char *> &info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Training, SmallModel,
+                         Values("tiny-bert", "tiny-gpt2", "tiny-llama", "tiny-mixtral", "tiny-qwen2", "tiny-vit", "family-bloom",
+                                "family-cnn", "family-deepseek-v2", "family-falcon", "family-gemma2", "family-gpt-oss", "family-modernbert",
+                                "family-swin", "family-t5"),
+                         [](const ::testing::TestParamInfo<const char *> &info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 // torch.optim.AdamW by hand: p = 1, g = 0.5 then -1; lr 0.1, weight decay 0.1.
 TEST(AdamW, FollowsTheFormula) {
@@ -113,7 +133,7 @@ TEST(AdamW, FollowsTheFormula) {
 
 class BadTensors : public ::testing::Test {
 protected:
-  BadTensors() : model(importTrainingGraph("tiny-gpt2", context)), tensors(tensorsOf("gpt2")) {}
+  BadTensors() : model(importTrainingGraph("tiny-gpt2", context)), tensors(tensorsOf("tiny-gpt2")) {}
   std::string weights() { return std::string(TrainingRun(*model.module, model.tiedParameters, {}).takeWeights(tensors, "w").message()); }
   std::string inputs() { return std::string(TrainingRun(*model.module, model.tiedParameters, {}).takeInputs(tensors, "i").message()); }
   TestContext context;
