@@ -56,7 +56,7 @@ static void printCandidates(const Plan &plan, llvm::raw_ostream &os) {
     os << absl::StrFormat(" %s %6d  %13d  %12d  %9s  %8s  ", order[row] == plan.selected ? ">" : " ", config.numStages,
                           config.numMicroBatches, config.batchPerDevice, toString(config.recomputation).str(),
                           config.lowPrecisionParams ? "yes" : "no");
-    os << (candidate.rejected ? "       -" : absl::StrFormat("%7.3fs", candidate.stepSeconds));
+    os << (candidate.stepSeconds > 0 ? absl::StrFormat("%7.3fs", candidate.stepSeconds) : "       -");
     if (!candidate.stages.empty())
       os << absl::StrFormat("  %7.1f GiB", toGiB(peakOf(candidate)));
     if (candidate.rejected)

@@ -145,9 +145,9 @@ absl::Status moai::checkConfig(const ParallelConfig &config) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<ParallelConfig> moai::parseConfig(llvm::StringRef text) {
+// Reads the fields that the text gives, without checking them against each other; `seen` takes their names.
+static absl::StatusOr<ParallelConfig> parseFields(llvm::StringRef text, std::set<std::string> &seen) {
   ParallelConfig config;
-  std::set<std::string> seen;
   llvm::SmallVector<llvm::StringRef, 16> items;
   if (!text.trim().empty())
     text.split(items, ',');
@@ -175,6 +175,75 @@ absl::StatusOr<ParallelConfig> moai::parseConfig(llvm::StringRef text) {
     if (!seen.insert(key.str()).second)
       return absl::InvalidArgumentError(absl::StrCat("configuration key ", quote(key), " is given twice"));
   }
+  return config;
+}
+
+absl::StatusOr<ParallelConfig> moai::parseConfig(llvm::StringRef text) {
+  std::set<std::string> seen;
+  absl::StatusOr<ParallelConfig> config = parseFields(text, seen);
+  if (config.ok())
+    if (absl::Status status = checkConfig(*config); !status.ok())
+      return status;
+  return config;
+}
+
+// `1, 2, 4 or 8`: what divides a number, the largest few if there are many.
+static std::string divisorsOf(int64_t number) {
+  std::vector<int64_t> divisors;
+  for (int64_t i = 1; i <= number / i; ++i)
+    if (number % i == 0) {
+      divisors.push_back(i);
+      if (i != number / i)
+        divisors.push_back(number / i);
+    }
+  llvm::sort(divisors);
+  constexpr size_t kMost = 8;
+  std::string text = divisors.size() > kMost ? "..." : "";
+  for (size_t i = divisors.size() > kMost ? divisors.size() - kMost : 0; i < divisors.size(); ++i)
+    absl::StrAppend(&text, text.empty() ? "" : i + 1 == divisors.size() ? " or " : ", ", divisors[i]);
+  return text;
+}
+
+absl::StatusOr<ParallelConfig> moai::deriveConfig(llvm::StringRef text, int64_t numDevices, int64_t globalBatch) {
+  std::set<std::string> seen;
+  absl::StatusOr<ParallelConfig> parsed = parseFields(text, seen);
+  if (!parsed.ok())
+    return parsed;
+  ParallelConfig &config = *parsed;
+  if (absl::Status status = checkConfig(config); !status.ok() && !seen.count("data_parallel")) {
+    // Contradictions may go away with what is derived, fields out of range may not.
+    if (std::min({config.numStages, config.numMicroBatches, config.batchPerDevice, config.tensorParallel, config.contextParallel}) < 1)
+      return status;
+  } else if (!status.ok()) {
+    return status;
+  }
+  int64_t others = saturatingMultiply(config.numStages, saturatingMultiply(config.tensorParallel, config.contextParallel));
+  if (!seen.count("data_parallel")) {
+    if (numDevices % others)
+      return absl::InvalidArgumentError(absl::StrCat("num_stages x tensor_parallel x context_parallel is ", others,
+                                                     ", expected a divisor of the ", numDevices, " devices: ", divisorsOf(numDevices)));
+    config.dataParallel = numDevices / others;
+  } else if (config.numDevices() != numDevices) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the configuration is for ", config.numDevices(), " devices, the accelerator has ", numDevices));
+  }
+  if (globalBatch % config.dataParallel)
+    return absl::InvalidArgumentError(absl::StrCat("data_parallel is ", config.dataParallel, ", expected a divisor of the global batch of ",
+                                                   globalBatch, ": ", divisorsOf(globalBatch)));
+  int64_t perReplica = globalBatch / config.dataParallel;
+  bool hasBatch = seen.count("batch_per_device"), hasCount = seen.count("num_micro_batches");
+  const char *given = hasBatch ? "batch_per_device" : "num_micro_batches";
+  int64_t divisor = hasBatch ? config.batchPerDevice : config.numMicroBatches;
+  if (perReplica % divisor)
+    return absl::InvalidArgumentError(absl::StrCat(given, " is ", divisor, ", expected a divisor of the ", perReplica,
+                                                   " samples of one data-parallel replica: ", divisorsOf(perReplica)));
+  if (hasBatch && hasCount && config.globalBatch() != globalBatch)
+    return absl::InvalidArgumentError(absl::StrCat("batch_per_device x num_micro_batches x data_parallel is ", config.globalBatch(),
+                                                   ", the global batch is ", globalBatch, "; leave one of them out"));
+  if (!hasBatch)
+    config.batchPerDevice = perReplica / divisor;
+  else if (!hasCount)
+    config.numMicroBatches = perReplica / divisor;
   if (absl::Status status = checkConfig(config); !status.ok())
     return status;
   return config;

@@ -90,6 +90,19 @@ static absl::Status nothingFits(const Plan &plan) {
       toString(nearest->config.recomputation).str(), toMiB(nearest->rejected->bytesOver), nearest->rejected->reason, advice));
 }
 
+static absl::StatusOr<std::vector<ParallelConfig>> candidatesFor(const PlanRequest &request) {
+  if (!request.config)
+    return enumerateMoaiSpace({request.accelerator.numDevices, request.accelerator.numNodes(), request.globalBatches, request.generation});
+  const ParallelConfig &config = *request.config;
+  for (const auto &[name, value, most] : {std::tuple("tensor_parallel", config.tensorParallel, 1),
+                                          {"context_parallel", config.contextParallel, 1},
+                                          {"expert_parallel", config.expertParallel, 1},
+                                          {"zero", config.zero, 1}})
+    if (value > most)
+      return absl::InvalidArgumentError(absl::StrCat(name, " is ", value, ", but moai splits by ", most, " at most so far"));
+  return std::vector<ParallelConfig>{config};
+}
+
 absl::StatusOr<Plan> moai::planModel(mlir::ModuleOp module, const ModelSummary &model, const PlanRequest &request) {
   auto info = [&](const std::string &line) {
     if (request.log)
@@ -101,15 +114,14 @@ absl::StatusOr<Plan> moai::planModel(mlir::ModuleOp module, const ModelSummary &
   plan.deviceMemoryBytes = request.accelerator.device.memoryBytes;
   plan.memoryRatio = request.memoryRatio;
   plan.globalBatches = request.globalBatches;
-  plan.space = "moai";
+  plan.space = request.config ? "config" : "moai";
   plan.generation = toString(request.generation).str();
   if (!model.hasLoss)
     return absl::InvalidArgumentError(absl::StrCat(
         model.path, ": the graph returns no loss, so there is no training step to plan; export a module whose forward returns the loss "
                     "(--describe works without)"));
 
-  auto configs =
-      enumerateMoaiSpace({request.accelerator.numDevices, request.accelerator.numNodes(), request.globalBatches, request.generation});
+  absl::StatusOr<std::vector<ParallelConfig>> configs = candidatesFor(request);
   if (!configs.ok())
     return configs.status();
   if (request.globalBatches.size() > 1 && request.log)
@@ -131,17 +143,18 @@ absl::StatusOr<Plan> moai::planModel(mlir::ModuleOp module, const ModelSummary &
   info(absl::StrFormat("Elapsed Time to compile all candidates = %d [ms]", std::lround(plan.elapsed.compileMs)));
   info("Parallel Graph Compile finished.");
   info(absl::StrFormat("The number of possible candidates is %d.", plan.numPossible()));
-  if (plan.numPossible() == 0)
+  bool isGiven = request.config && !plan.candidates[0].stages.empty();
+  if (plan.numPossible() == 0 && !isGiven)
     return nothingFits(plan);
 
   info("SelectBestGraphFromCandidates start...");
   Stopwatch selectTime;
   for (Candidate &candidate : plan.candidates)
-    if (!candidate.rejected) {
+    if (!candidate.rejected || isGiven) {
       candidate.cost = stepCost(candidate.stages, candidate.config, request.accelerator);
       candidate.stepSeconds = candidate.cost.total();
     }
-  plan.selected = SelectBestGraphFromCandidates(plan.candidates);
+  plan.selected = isGiven ? std::optional<size_t>(0) : SelectBestGraphFromCandidates(plan.candidates);
   plan.elapsed.selectMs = selectTime.milliseconds();
   info(absl::StrFormat("Elapsed Time to compute cost for survived candidates = %d [ms]", std::lround(plan.elapsed.selectMs)));
   info("SelectBestGraphFromCandidates finished.");

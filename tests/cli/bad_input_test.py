@@ -4,7 +4,7 @@ import os
 import unittest
 import zipfile
 
-from moai_plan import GRAPHS, QWEN, TINY, TestCase, read_model, run
+from tools import GRAPHS, QWEN, TINY, TestCase, read_model, run
 
 
 def graph(model):
@@ -244,6 +244,51 @@ class Requests(BadInput):
         self.refuse_flags("Unknown command line argument '--frmat=json'; Did you mean '--format=json'?", *plan, "--frmat=json")
         self.refuse_flags("Too many positional arguments", "extra", *plan)
         self.refuse_flags("--describe plans nothing, so --accelerator contradicts it", "--describe", self.ACCELERATOR)
+
+
+class Configuration(BadInput):
+    def refuse_config(self, sentence, config, code=1, extra=()):
+        self.refuse(sentence, TINY, "--accelerator=h100:8", "--global-batch=64", f"--config={config}", *extra, code=code)
+
+    def test_each(self):
+        self.refuse_config("unknown configuration key 'stages'", "stages=2")
+        self.refuse_config("has no '='", "num_stages")
+        self.refuse_config("expected a divisor of the 8 devices: 1, 2, 4 or 8", "num_stages=3")
+        self.refuse_config("expected a divisor of the 8 samples of one data-parallel replica: 1, 2, 4 or 8", "num_micro_batches=3")
+        self.refuse_config("the global batch is 64; leave one of them out", "num_micro_batches=2,batch_per_device=1")
+        self.refuse_config("tensor_parallel is 2, but moai splits by 1 at most so far", "tensor_parallel=2")
+        self.refuse_config("--space contradicts it", "num_stages=1", code=2, extra=["--space=moai"])
+
+
+class Run(BadInput):
+    """moai-run, on the same kinds of input."""
+
+    def refuse_run(self, sentence, *arguments, code=1):
+        saved = self.folder / "step.safetensors"
+        found, printed, errors = run(*arguments, f"--save-step={saved}", tool="moai-run")
+        self.assertEqual(found, code, errors)
+        self.assertEqual(printed, "")
+        self.assertTrue(errors.startswith("moai-run: error: "), errors)
+        self.assertEqual(len(errors.splitlines()), 1, errors)
+        self.assertIn(sentence, errors)
+        self.assertFalse(saved.exists())
+
+    def test_flags(self):
+        self.refuse_run("name a model", code=2)
+        self.refuse_run("--steps=0: expected a whole number of 1 or more", TINY, "--steps=0", code=2)
+        self.refuse_run("--learning-rate=fast: expected a number", TINY, "--learning-rate=fast", code=2)
+        self.refuse_run("--dtype=float8 is not known", TINY, "--dtype=float8", code=2)
+        self.refuse_run("--accelerator=h100 is not known; expected none", TINY, "--accelerator=h100", code=2)
+
+    def test_files(self):
+        self.refuse_run("no such file", self.folder / "none.pt2")
+        self.refuse_run("can't be read", TINY, f"--weights={self.folder}/none.safetensors")
+        self.refuse_run("is a directory", TINY, f"--weights={self.folder}")
+        cut = self.folder / "cut.safetensors"
+        cut.write_bytes((GRAPHS.parent / "steps/tiny-llama.safetensors").read_bytes()[:-4])
+        self.refuse_run("the file is cut off or damaged", TINY, f"--weights={cut}")
+        self.refuse_run("which the graph needs", TINY, f"--weights={GRAPHS.parent}/steps/tiny-vit.safetensors")
+        self.refuse_run("returns no loss", GRAPHS / "llama-3-8b-logits.pt2")
 
 
 if __name__ == "__main__":

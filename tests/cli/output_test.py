@@ -5,7 +5,7 @@ import re
 import subprocess
 import unittest
 
-from moai_plan import GRAPHS, QWEN, TINY, TOOL, TestCase, run
+from tools import GRAPHS, QWEN, TINY, TOOL, TestCase, run
 
 PLAN = ("--accelerator=4xLarge.2048GB", "--global-batch=256", "--space=moai")
 CHOSEN = "num_stages : 2, num_micro_batches : 16, batch_per_device : 1, No TP, recomputation : false, distribute_param : true"
@@ -89,6 +89,18 @@ class Output(TestCase):
         self.assertEqual(plan["global_batches"], [256, 1])
         self.assertEqual(plan["selected"]["num_stages"], 1)
 
+    def test_one_configuration_even_if_it_does_not_fit(self):
+        code, printed, _ = run(QWEN, "--accelerator=h100:1", "--global-batch=4", "--config=num_stages=1,num_micro_batches=1,recomputation=full", "--format=json")
+        self.assertEqual(code, 0)
+        plan = json.loads(printed)
+        self.assertEqual(plan["number_of_candidates"], 1)
+        self.assertEqual(plan["candidates"][0]["rejected"]["phase"], "memory")
+        self.assertGreater(plan["candidates"][0]["rejected"]["bytes_over"], 0)
+        self.assertEqual((plan["selected"]["batch_per_device"], plan["selected"]["recomputation"]), (4, "full"))
+        self.assertGreater(plan["predicted"]["step_seconds"], 0)
+        # Parameters and both moments in fp32 as they are: twelve bytes each.
+        self.assertEqual(plan["memory_per_stage"][0]["optimizer_states"], 12 * 7721324544)
+
     def test_imbalanced_experts_take_longer(self):
         seconds = []
         for imbalance in (1, 1.5):
@@ -113,6 +125,26 @@ class Output(TestCase):
         self.assertEqual(code, 0)
         for flag in ("--accelerator", "--global-batch", "--maf", "--dump-candidates", "--no-times", "--seq-len", "--shape", "--strict"):
             self.assertIn(flag, printed)
+
+
+class Run(TestCase):
+    def test_prints_losses_and_saves_the_last_step(self):
+        steps = GRAPHS.parent / "steps/tiny-gpt2.safetensors"
+        saved = self.folder / "step.safetensors"
+        code, printed, errors = run(GRAPHS / "tiny-gpt2.pt2", f"--weights={steps}", f"--inputs={steps}", "--steps=2", f"--save-step={saved}", tool="moai-run")
+        self.assertEqual((code, errors), (0, ""))
+        self.assertRegex(printed, r"\ALoss: 5\.59818\d+\nLoss: 5\.\d+\n\Z")
+        content = saved.read_bytes()
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        self.assertEqual(header["loss"], {"dtype": "F32", "shape": [], "data_offsets": header["loss"]["data_offsets"]})
+        for prefix in ("grad.", "updated."):
+            self.assertIn(prefix + "model.transformer.wte.weight", header)
+            self.assertIn(prefix + "model.lm_head.weight", header)  # tied
+
+    def test_the_same_seed_gives_the_same_losses(self):
+        outputs = {seed: run(TINY, "--steps=2", f"--seed={seed}", tool="moai-run")[1] for seed in ("3", "03", "4")}
+        self.assertEqual(outputs["3"], outputs["03"])
+        self.assertNotEqual(outputs["3"], outputs["4"])
 
 
 if __name__ == "__main__":

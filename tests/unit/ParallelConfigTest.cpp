@@ -116,4 +116,38 @@ TEST(Cost, PartsAddUpAndPrint) {
   EXPECT_EQ(toJSON(memory).getInteger("optimizer_states"), 4);
   EXPECT_EQ(toJSON(memory).getInteger("total"), 31);
 }
+TEST(ParallelConfig, DerivesWhatIsNotGiven) {
+  auto derive = [](const char *text, int64_t devices, int64_t batch) {
+    auto config = deriveConfig(text, devices, batch);
+    return config.ok() ? *config : ParallelConfig();
+  };
+  ParallelConfig plain = derive("", 8, 32);
+  EXPECT_EQ(plain.dataParallel, 8);
+  EXPECT_EQ(plain.batchPerDevice, 4);
+  EXPECT_EQ(plain.numMicroBatches, 1);
+  ParallelConfig staged = derive("num_stages=2,batch_per_device=1,zero=1", 8, 32);
+  EXPECT_EQ(staged.dataParallel, 4);
+  EXPECT_EQ(staged.numMicroBatches, 8);
+  EXPECT_EQ(staged.globalBatch(), 32);
+  EXPECT_EQ(staged.numDevices(), 8);
+  EXPECT_EQ(derive("tensor_parallel=4,num_micro_batches=2", 8, 32).batchPerDevice, 8);
+  // Contradicts the default data_parallel of 1, but not the derived one.
+  EXPECT_EQ(derive("expert_parallel=8", 8, 32).expertParallel, 8);
+}
+
+TEST(ParallelConfig, SaysWhichValuesWouldWork) {
+  auto refusal = [](const char *text, int64_t devices, int64_t batch) {
+    return std::string(deriveConfig(text, devices, batch).status().message());
+  };
+  EXPECT_EQ(refusal("num_stages=3", 8, 32),
+            "num_stages x tensor_parallel x context_parallel is 3, expected a divisor of the 8 devices: 1, 2, 4 or 8");
+  EXPECT_EQ(refusal("data_parallel=2", 8, 32), "the configuration is for 2 devices, the accelerator has 8");
+  EXPECT_EQ(refusal("", 8, 12), "data_parallel is 8, expected a divisor of the global batch of 12: 1, 2, 3, 4, 6 or 12");
+  EXPECT_EQ(refusal("num_micro_batches=5", 8, 32),
+            "num_micro_batches is 5, expected a divisor of the 4 samples of one data-parallel replica: 1, 2 or 4");
+  EXPECT_EQ(refusal("num_micro_batches=2,batch_per_device=1", 8, 32),
+            "batch_per_device x num_micro_batches x data_parallel is 16, the global batch is 32; leave one of them out");
+  EXPECT_EQ(refusal("num_stages=0", 8, 32), "num_stages is 0, expected at least 1");
+}
+
 } // namespace

@@ -32,6 +32,11 @@ cl::opt<std::string> space("space", cl::desc("Candidates to try: moai, the space
                            cl::value_desc("NAME"), cl::cat(category));
 cl::opt<std::string> generation("maf", cl::desc("Release of MoAI whose space it is: 24.2 (default), 24.4 or 24.5"), cl::init("24.2"),
                                 cl::value_desc("RELEASE"), cl::cat(category));
+cl::opt<std::string> configText("config",
+                                cl::desc("Plan one configuration instead of a space, and report it even if it doesn't fit; what it leaves "
+                                         "out is derived: num_stages, num_micro_batches, batch_per_device, data_parallel, zero, "
+                                         "low_precision_params, recomputation, schedule"),
+                                cl::value_desc("KEY=VALUE,..."), cl::cat(category));
 cl::opt<std::string> optimizer("optimizer", cl::desc("Optimizer whose states count: adamw (default)"), cl::init("adamw"),
                                cl::value_desc("NAME"), cl::cat(category));
 cl::opt<std::string> memoryRatioText("memory-ratio", cl::desc("Part of a device's memory that a plan may use (default 0.8)"),
@@ -145,6 +150,14 @@ static std::optional<std::string> readFlags(Request &request) {
     if (!request.import.shapes.try_emplace(name, *size).second)
       return absl::StrCat("--shape=", name.str(), " is given twice; give it once");
   }
+  if (configText.getNumOccurrences() && (describe || space.getNumOccurrences() || generation.getNumOccurrences()))
+    return absl::StrCat("--config plans one configuration, so ",
+                        describe                    ? "--describe"
+                        : space.getNumOccurrences() ? "--space"
+                                                    : "--maf",
+                        " contradicts it; leave one of them out");
+  if (configText.getNumOccurrences() && request.plan.globalBatches.size() > 1)
+    return "--config plans one batch size; give --global-batch one number";
   request.import.strict = strict;
   if (!threads.empty()) {
     std::optional<int64_t> count = parsePositive(threads);
@@ -198,6 +211,12 @@ static int run(Request &request, std::chrono::steady_clock::time_point start) {
     if (!accelerator.ok())
       return failInput(accelerator.status());
     request.plan.accelerator = *accelerator;
+  }
+  if (configText.getNumOccurrences()) {
+    auto config = deriveConfig(configText, request.plan.accelerator.numDevices, request.plan.globalBatches.front());
+    if (!config.ok())
+      return fail(kInputError, absl::StrCat("--config=", configText.getValue(), ": ", std::string(config.status().message())));
+    request.plan.config = *config;
   }
   for (const std::string *folder : {&outputFolder.getValue(), &dumpFolder.getValue()})
     if (!folder->empty())

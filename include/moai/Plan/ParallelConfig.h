@@ -60,6 +60,11 @@ absl::Status checkConfig(const ParallelConfig &config);
 /// error. The result has passed checkConfig. `parseConfig(toString(c)) == c` for every valid c.
 absl::StatusOr<ParallelConfig> parseConfig(llvm::StringRef text);
 
+/// As parseConfig, for a number of devices and samples of one step: what isn't given is derived, data_parallel from the
+/// devices, and batch_per_device (or, if that is given, num_micro_batches) from the global batch. What doesn't come out even
+/// is an InvalidArgument that says which values would.
+absl::StatusOr<ParallelConfig> deriveConfig(llvm::StringRef text, int64_t numDevices, int64_t globalBatch);
+
 /// Every field, in the order above: `num_stages=2,num_micro_batches=16,...`.
 std::string toString(const ParallelConfig &config);
 

@@ -13,11 +13,12 @@ struct PlanRequest {
   Accelerator accelerator;
   std::vector<int64_t> globalBatches;
   MoaiGeneration generation = MoaiGeneration::V24_2;
-  double memoryRatio = 0.8;   ///< part of a device's memory that a plan may use
-  double expertImbalance = 1; ///< rows of the busiest expert over the average
-  int threads = 0;            ///< 0: one per core
-  bool log = true;            ///< MoAI's lines on standard error
-  std::string dumpDirectory;  ///< where to write every candidate's IR; empty for nowhere
+  std::optional<ParallelConfig> config; ///< plan this one alone, and choose it even if it doesn't fit
+  double memoryRatio = 0.8;             ///< part of a device's memory that a plan may use
+  double expertImbalance = 1;           ///< rows of the busiest expert over the average
+  int threads = 0;                      ///< 0: one per core
+  bool log = true;                      ///< MoAI's lines on standard error
+  std::string dumpDirectory;            ///< where to write every candidate's IR; empty for nowhere
 };
 
 /// Plans an imported module, which becomes a training graph in the course of it. Candidates that don't compile or don't

@@ -1,4 +1,4 @@
-"""What the tests of moai-plan's command line share: the tool, test graphs, and models edited on the way."""
+"""What the command-line tests share: the tools, test graphs, and models edited on the way."""
 import json
 import os
 import subprocess
@@ -11,12 +11,13 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 GRAPHS = ROOT / "tests/Inputs/graphs"
 TINY = GRAPHS / "tiny-llama.pt2"
 QWEN = ROOT / "models/qwen1.5-7b.pt2"
-TOOL = Path(os.environ.get("MOAI_BIN", ROOT / "build/bin")) / "moai-plan"
+BIN = Path(os.environ.get("MOAI_BIN", ROOT / "build/bin"))
+TOOL = BIN / "moai-plan"
 
 
-def run(*arguments):
+def run(*arguments, tool="moai-plan"):
     """(exit code, standard output, standard error)"""
-    done = subprocess.run([str(TOOL), *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([str(BIN / tool), *map(str, arguments)], capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout, done.stderr
 
 
