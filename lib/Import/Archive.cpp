@@ -139,6 +139,7 @@ absl::StatusOr<std::vector<ArchivedTensor>> moai::readPt2Tensors(llvm::StringRef
   if (!archive)
     return invalid(path, "not a readable zip archive");
   std::vector<ArchivedTensor> tensors;
+  std::string missing;
   for (zip_int64_t i = 0, n = zip_get_num_entries(archive.get(), 0); i < n; ++i) {
     const char *name = zip_get_name(archive.get(), i, ZIP_FL_ENC_RAW);
     llvm::StringRef entry = name ? name : "";
@@ -171,8 +172,11 @@ absl::StatusOr<std::vector<ArchivedTensor>> moai::readPt2Tensors(llvm::StringRef
       tensor.type = storedType(type);
       std::string where = (folder + llvm::StringRef(place)).str();
       zip_int64_t found = zip_name_locate(archive.get(), where.c_str(), 0);
-      if (found < 0)
-        return invalid(path, absl::StrCat("has no entry ", where, ", where '", tensor.name, "' should be"));
+      if (found < 0) {
+        if (missing.empty())
+          missing = absl::StrCat("has no entry ", where, ", where '", tensor.name, "' should be");
+        continue;
+      }
       zip_stat_t info;
       if (!zip_stat_index(archive.get(), found, 0, &info) && (info.valid & ZIP_STAT_SIZE) && info.size == 0)
         continue; // exported without data
@@ -183,5 +187,8 @@ absl::StatusOr<std::vector<ArchivedTensor>> moai::readPt2Tensors(llvm::StringRef
       tensors.push_back(std::move(tensor));
     }
   }
+  // An archive without any data is a graph alone; one that lacks some is damaged.
+  if (!missing.empty() && !tensors.empty())
+    return invalid(path, missing);
   return tensors;
 }

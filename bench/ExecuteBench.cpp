@@ -1,0 +1,64 @@
+//===- ExecuteBench.cpp - The reference executor ---------------------------===//
+#include "BenchModel.h"
+#include "Eigen/Core"
+#include "benchmark/benchmark.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassManager.h"
+#include "moai/Execute/TrainingRun.h"
+#include "moai/Passes/Pipelines.h"
+
+using namespace moai;
+
+namespace {
+
+// Eigen's own product of two square matrices of floats: what the executor's can come near to.
+void eigenProduct(benchmark::State &state) {
+  int64_t n = state.range(0);
+  Eigen::MatrixXf a = Eigen::MatrixXf::Random(n, n), b = Eigen::MatrixXf::Random(n, n), c(n, n);
+  for (auto _ : state) {
+    c.noalias() = a * b;
+    benchmark::DoNotOptimize(c.data());
+  }
+  state.counters["FLOP/s"] = benchmark::Counter(2.0 * n * n * n, benchmark::Counter::kIsIterationInvariantRate);
+}
+BENCHMARK(eigenProduct)->Name("Execute/eigen")->Arg(256)->Arg(1024)->Unit(benchmark::kMillisecond);
+
+void contract(benchmark::State &state) {
+  BenchContext context;
+  int64_t n = state.range(0);
+  std::string type = "!moai.tensor<[" + std::to_string(n) + ", " + std::to_string(n) + "], f32>";
+  auto module = mlir::parseSourceString<mlir::ModuleOp>("func.func @product(%a: " + type + ", %b: " + type + ") -> " + type +
+                                                            " {\n%c = moai.contract %a, %b {equation = \"mk,kn->mn\"} : (" + type + ", " +
+                                                            type + ") -> " + type + "\nreturn %c : " + type + "\n}\n",
+                                                        &context);
+  if (!module)
+    std::exit(1);
+  auto matrix = std::make_shared<Tensor>(std::vector<int64_t>{n, n});
+  Executor executor(*module, {});
+  for (auto _ : state)
+    benchmark::DoNotOptimize(orDie(executor.run("product", {matrix, matrix})));
+  state.counters["FLOP/s"] = benchmark::Counter(2.0 * n * n * n, benchmark::Counter::kIsIterationInvariantRate);
+}
+BENCHMARK(contract)->Name("Execute/contract")->Arg(256)->Arg(1024)->Unit(benchmark::kMillisecond);
+
+// A whole training step: forward, backward, AdamW.
+void step(benchmark::State &state, const char *graph) {
+  BenchContext context;
+  ImportedModel model = orDie(importPt2(std::string(MOAI_GRAPHS "/") + graph + ".pt2", {}, context));
+  mlir::PassManager manager(&context, mlir::ModuleOp::getOperationName());
+  buildTrainingPipeline(manager);
+  if (mlir::failed(manager.run(*model.module)))
+    std::exit(1);
+  TrainingRun run(*model.module, model.tiedParameters, {});
+  run.fillTheRest(0);
+  for (auto _ : state)
+    benchmark::DoNotOptimize(orDie(run.run(AdamW(), /*keepGradients=*/false)).loss);
+}
+BENCHMARK_CAPTURE(step, tiny_bert, "tiny-bert")->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(step, tiny_gpt2, "tiny-gpt2")->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(step, tiny_llama, "tiny-llama")->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(step, tiny_mixtral, "tiny-mixtral")->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(step, tiny_qwen2, "tiny-qwen2")->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(step, tiny_vit, "tiny-vit")->Unit(benchmark::kMillisecond);
+
+} // namespace
