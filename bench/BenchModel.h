@@ -25,6 +25,11 @@ template <typename T> T orDie(absl::StatusOr<T> value) {
   return std::move(*value);
 }
 
+inline void orDie(const absl::Status &status) {
+  if (!status.ok())
+    orDie(absl::StatusOr<int>(status));
+}
+
 } // namespace moai
 
 #endif // MOAI_BENCH_BENCHMODEL_H

@@ -3,7 +3,6 @@
 #include "Eigen/Core"
 #include "benchmark/benchmark.h"
 #include "mlir/Parser/Parser.h"
-#include "mlir/Pass/PassManager.h"
 #include "moai/Execute/TrainingRun.h"
 #include "moai/Passes/Pipelines.h"
 
@@ -45,10 +44,7 @@ BENCHMARK(contract)->Name("Execute/contract")->Arg(256)->Arg(1024)->Unit(benchma
 void step(benchmark::State &state, const char *graph) {
   BenchContext context;
   ImportedModel model = orDie(importPt2(std::string(MOAI_GRAPHS "/") + graph + ".pt2", {}, context));
-  mlir::PassManager manager(&context, mlir::ModuleOp::getOperationName());
-  buildTrainingPipeline(manager);
-  if (mlir::failed(manager.run(*model.module)))
-    std::exit(1);
+  orDie(buildTrainingGraph(*model.module));
   TrainingRun run(*model.module, model.tiedParameters, {});
   run.fillTheRest(0);
   for (auto _ : state)

@@ -21,20 +21,12 @@ PlanRequest reproducedRun() {
 
 ImportedModel importGraph(const char *path, mlir::MLIRContext &context) { return orDie(importPt2(path, {}, context)); }
 
-void buildTrainingGraph(mlir::ModuleOp module) {
-  mlir::PassManager manager(module.getContext(), mlir::ModuleOp::getOperationName());
-  manager.enableVerifier(false);
-  buildTrainingPipeline(manager);
-  if (mlir::failed(manager.run(module)))
-    std::exit(1);
-}
-
 void backward(benchmark::State &state) {
   BenchContext context;
   ImportedModel model = importGraph(MOAI_MODELS "/qwen1.5-7b.pt2", context);
   for (auto _ : state) {
     mlir::OwningOpRef<mlir::ModuleOp> module = model.module->clone();
-    buildTrainingGraph(*module);
+    orDie(buildTrainingGraph(*module));
   }
 }
 BENCHMARK(backward)->Name("BuildBackward/qwen1.5-7b")->Unit(benchmark::kMillisecond);
@@ -43,7 +35,7 @@ BENCHMARK(backward)->Name("BuildBackward/qwen1.5-7b")->Unit(benchmark::kMillisec
 void compile(benchmark::State &state, const char *text) {
   BenchContext context;
   ImportedModel model = importGraph(MOAI_MODELS "/qwen1.5-7b.pt2", context);
-  buildTrainingGraph(*model.module);
+  orDie(buildTrainingGraph(*model.module));
   PlanRequest request = reproducedRun();
   ParallelConfig config = orDie(parseConfig(text));
   CandidateAnalyses analyses(request.accelerator, model.summary.binding, 1, 0);
@@ -66,7 +58,7 @@ BENCHMARK_CAPTURE(compile, stages_4_full, "num_stages=4,num_micro_batches=32,dat
 void cost(benchmark::State &state) {
   BenchContext context;
   ImportedModel model = importGraph(MOAI_MODELS "/qwen1.5-7b.pt2", context);
-  buildTrainingGraph(*model.module);
+  orDie(buildTrainingGraph(*model.module));
   PlanRequest request = reproducedRun();
   ParallelConfig config = orDie(parseConfig("num_stages=4,num_micro_batches=32,data_parallel=8,zero=1"));
   std::string reason;

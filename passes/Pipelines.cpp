@@ -1,5 +1,7 @@
 //===- Pipelines.cpp - The order of the passes -----------------------------===//
 #include "moai/Passes/Pipelines.h"
+#include "absl/strings/str_cat.h"
+#include "mlir/IR/Diagnostics.h"
 #include "mlir/Pass/PassRegistry.h"
 
 using namespace mlir;
@@ -8,6 +10,20 @@ using namespace moai;
 void moai::buildTrainingPipeline(OpPassManager &manager) {
   manager.addPass(createNormalizeGraph());
   manager.addPass(createBuildBackward());
+}
+
+absl::Status moai::buildTrainingGraph(ModuleOp module) {
+  std::string reason;
+  ScopedDiagnosticHandler diagnostics(module.getContext(), [&](Diagnostic &diagnostic) {
+    if (reason.empty())
+      reason = diagnostic.str();
+  });
+  PassManager manager(module.getContext(), ModuleOp::getOperationName());
+  manager.enableVerifier(false);
+  buildTrainingPipeline(manager);
+  if (failed(manager.run(module)))
+    return absl::InvalidArgumentError(absl::StrCat("the backward can't be built: ", reason));
+  return absl::OkStatus();
 }
 
 // Recomputation comes first: what it adds to a stage's time and takes from its memory decides where stages are cut.

@@ -113,6 +113,8 @@ void moai::printDescription(const ModelSummary &model, llvm::raw_ostream &os) {
      << model.binding.values[kBatchSymbol];
   if (model.hasSequence)
     os << ", sequence " << model.binding.values[kSequenceSymbol];
+  if (model.totalFlops > 0)
+    os << "\n  training    " << groupDigits(static_cast<int64_t>(model.totalFlops)) << " FLOPs with the backward";
   os << "\n  ops         " << model.ops << "\n";
   for (const ModelBlock &block : model.blocks)
     os << "  block       " << block.name << " x " << block.repeats << ": " << block.ops << " ops, " << groupDigits(block.parameters)

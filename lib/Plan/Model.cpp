@@ -39,6 +39,8 @@ Object moai::toJSON(const ModelSummary &model) {
       {"largest_tensor_bytes", model.largestTensorBytes},
       {"assumptions", strings(model.assumptions)},
   };
+  if (model.totalFlops > 0)
+    object["total_flops"] = static_cast<int64_t>(model.totalFlops);
   if (model.hasSequence)
     object["sequence"] = model.binding.values[kSequenceSymbol];
   if (model.experts)

@@ -3,10 +3,8 @@
 #include "Compile.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "mlir/IR/Diagnostics.h"
-#include "mlir/Pass/PassManager.h"
 #include "moai/CostModel/StepTime.h"
-#include "moai/IR/Moai.h"
+#include "moai/IR/Flops.h"
 #include "moai/Passes/Pipelines.h"
 #include "moai/Support/Log.h"
 #include <chrono>
@@ -50,20 +48,6 @@ void moai::rejectWhatDoesNotFit(llvm::MutableArrayRef<Candidate> candidates, int
                                      static_cast<int64_t>(index) * devicesPerStage, over};
     }
   }
-}
-
-static absl::Status buildTrainingGraph(mlir::ModuleOp module) {
-  std::string reason;
-  mlir::ScopedDiagnosticHandler diagnostics(module.getContext(), [&](mlir::Diagnostic &diagnostic) {
-    if (reason.empty())
-      reason = diagnostic.str();
-  });
-  mlir::PassManager manager(module.getContext(), mlir::ModuleOp::getOperationName());
-  manager.enableVerifier(false);
-  buildTrainingPipeline(manager);
-  if (mlir::failed(manager.run(module)))
-    return absl::InvalidArgumentError(absl::StrCat("the backward can't be built: ", reason));
-  return absl::OkStatus();
 }
 
 // Says by how much the best candidate missed, and what in the model is out of proportion.
@@ -136,6 +120,7 @@ absl::StatusOr<Plan> moai::planModel(mlir::ModuleOp module, const ModelSummary &
   Stopwatch compileTime;
   if (absl::Status status = buildTrainingGraph(module); !status.ok())
     return absl::InvalidArgumentError(absl::StrCat(model.path, ": ", status.message()));
+  plan.model.totalFlops = countFlops(module.lookupSymbol<mlir::func::FuncOp>("step"), model.binding);
   if (absl::Status status = compileCandidates(module, request, plan.candidates); !status.ok())
     return status;
   rejectWhatDoesNotFit(plan.candidates, plan.memoryLimit());

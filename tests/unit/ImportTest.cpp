@@ -1,5 +1,6 @@
 //===- ImportTest.cpp - Real exported graphs, against what PyTorch counts --===//
 #include "TestModel.h"
+#include "moai/IR/Flops.h"
 
 using namespace moai;
 
@@ -55,17 +56,6 @@ TEST_P(CountedGraph, HasPyTorchsParametersAndForwardFlops) {
   EXPECT_EQ(static_cast<int64_t>(summary.forwardFlops), GetParam().forwardFlops);
   EXPECT_THAT(summary.opaqueOps, testing::IsEmpty());
   EXPECT_TRUE(summary.hasLoss);
-}
-
-double countFlops(mlir::func::FuncOp function, const DimBinding &binding) {
-  double flops = 0;
-  function.walk([&](mlir::Operation *op) {
-    if (auto call = llvm::dyn_cast<mlir::func::CallOp>(op))
-      flops += countFlops(mlir::SymbolTable::lookupNearestSymbolFrom<mlir::func::FuncOp>(call, call.getCalleeAttr()), binding);
-    else if (auto work = llvm::dyn_cast<WorkOpInterface>(op))
-      flops += work.getWork(binding).flops;
-  });
-  return flops;
 }
 
 // The backward that BuildBackward makes multiplies as much as autograd's.

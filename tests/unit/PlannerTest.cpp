@@ -2,6 +2,7 @@
 #include "moai/Planner/Planner.h"
 #include "TestModel.h"
 #include "mlir/IR/Verifier.h"
+#include "moai/IR/Flops.h"
 
 using namespace moai;
 
@@ -115,20 +116,6 @@ TEST(Planner, RejectsByTheWorstStageAndNamesItsFirstRank) {
   EXPECT_EQ(candidates[0].rejected->bytesOver, 50);
   EXPECT_EQ(candidates[0].rejected->rank, 8);
   EXPECT_FALSE(candidates[1].rejected);
-}
-
-/// FLOPs of everything in the function, recomputation apart.
-double countFlops(mlir::func::FuncOp function, const DimBinding &binding) {
-  double flops = 0;
-  for (mlir::Operation &op : function.getBody().front()) {
-    if (op.hasAttr(attrs::kRecompute))
-      continue;
-    if (auto call = llvm::dyn_cast<mlir::func::CallOp>(op))
-      flops += countFlops(mlir::SymbolTable::lookupNearestSymbolFrom<mlir::func::FuncOp>(call, call.getCalleeAttr()), binding);
-    else if (auto work = llvm::dyn_cast<WorkOpInterface>(op))
-      flops += work.getWork(binding).flops;
-  }
-  return flops;
 }
 
 // Every candidate is IR that verifies, and its stages together multiply exactly as much as the whole graph does.

@@ -4,6 +4,7 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/MLIRContext.h"
+#include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
 #include "moai/IR/Moai.h"
 #include "moai/Import/Import.h"
@@ -34,9 +35,8 @@ inline ImportedModel importTestGraph(llvm::StringRef name, mlir::MLIRContext &co
 /// The same as a training graph, with its backward.
 inline ImportedModel importTrainingGraph(llvm::StringRef name, mlir::MLIRContext &context, const ImportOptions &options = {}) {
   ImportedModel model = importTestGraph(name, context, options);
-  mlir::PassManager manager(&context, mlir::ModuleOp::getOperationName());
-  buildTrainingPipeline(manager);
-  EXPECT_TRUE(mlir::succeeded(manager.run(*model.module)));
+  EXPECT_EQ(buildTrainingGraph(*model.module), absl::OkStatus());
+  EXPECT_TRUE(mlir::succeeded(mlir::verify(*model.module)));
   return model;
 }
 

@@ -3,8 +3,9 @@
 #include "absl/strings/str_cat.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "moai/Export/Report.h"
-#include "moai/IR/Moai.h"
+#include "moai/IR/Flops.h"
 #include "moai/Import/Import.h"
+#include "moai/Passes/Pipelines.h"
 #include "moai/Planner/Planner.h"
 #include "moai/Support/File.h"
 #include "llvm/Support/CommandLine.h"
@@ -233,6 +234,9 @@ static int run(Request &request, std::chrono::steady_clock::time_point start) {
   for (const std::string &warning : imported->summary.warnings)
     llvm::errs() << "moai-plan: warning: " << imported->summary.path << ": " << warning << "\n";
   if (describe) {
+    // What has no backward can still be described.
+    if (imported->summary.hasLoss && buildTrainingGraph(*imported->module).ok())
+      imported->summary.totalFlops = countFlops(imported->module->lookupSymbol<mlir::func::FuncOp>("step"), imported->summary.binding);
     if (format == "json")
       llvm::outs() << toText(llvm::json::Object{{"model", toJSON(imported->summary)}});
     else

@@ -3,8 +3,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/IR/Diagnostics.h"
-#include "mlir/Pass/PassManager.h"
 #include "moai/Execute/TrainingRun.h"
 #include "moai/IR/Moai.h"
 #include "moai/Import/Import.h"
@@ -63,15 +61,8 @@ static int run(const ExecuteOptions &options, const AdamW &optimizer, int64_t st
     return fail(kInputError, imported.status().message());
   if (!imported->summary.hasLoss)
     return fail(kInputError, absl::StrCat(model.getValue(), ": the graph returns no loss, so there is no training step to run"));
-  std::string reason;
-  mlir::ScopedDiagnosticHandler diagnostics(&context, [&](mlir::Diagnostic &diagnostic) {
-    if (reason.empty())
-      reason = diagnostic.str();
-  });
-  mlir::PassManager manager(&context, mlir::ModuleOp::getOperationName());
-  buildTrainingPipeline(manager);
-  if (mlir::failed(manager.run(*imported->module)))
-    return fail(kInputError, absl::StrCat(model.getValue(), ": the backward can't be built: ", reason));
+  if (absl::Status status = buildTrainingGraph(*imported->module); !status.ok())
+    return fail(kInputError, absl::StrCat(model.getValue(), ": ", status.message()));
 
   TrainingRun training(*imported->module, imported->tiedParameters, options);
   for (bool isWeights : {true, false}) {

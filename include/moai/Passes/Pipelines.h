@@ -2,6 +2,7 @@
 #ifndef MOAI_PASSES_PIPELINES_H
 #define MOAI_PASSES_PIPELINES_H
 
+#include "absl/status/status.h"
 #include "mlir/Pass/PassManager.h"
 #include "moai/CostModel/GraphCost.h"
 #include "moai/Passes/MemoryWalk.h"
@@ -26,6 +27,9 @@ std::unique_ptr<mlir::Pass> createPlanMemory(CandidateAnalyses &analyses);
 
 /// Imported module -> training graph: once per model.
 void buildTrainingPipeline(mlir::OpPassManager &manager);
+
+/// Runs that pipeline. InvalidArgument with the pass's reason if one fails.
+absl::Status buildTrainingGraph(mlir::ModuleOp module);
 
 /// Training graph with moai.config -> what each stage runs: once per candidate.
 void buildCandidatePipeline(mlir::OpPassManager &manager, CandidateAnalyses &analyses);

@@ -32,6 +32,7 @@ struct ModelSummary {
   int64_t parameterBytes = 0;
   int64_t ops = 0;         ///< ops of the graph after import, repeats counted
   double forwardFlops = 0; ///< of one step at `binding`
+  double totalFlops = 0;   ///< and with its backward; 0 until that is built
   std::vector<std::string> opaqueOps;
   std::vector<ModelBlock> blocks;
   std::vector<ModelAttention> attention;
