@@ -91,7 +91,9 @@ OpWork AttentionBackwardOp::getWork(const DimBinding &binding) {
   OpWork work = getStreamingWork(*this, binding);
   work.kernel = OpKernel::Attention;
   work.lowPrecision = isLowPrecision(tensorOf(getQuery()));
-  // Five products where the forward has two: a flash kernel computes the scores again.
-  work.flops = 2.5 * attentionFlops(tensorOf(getQuery()), tensorOf(getKey()), tensorOf(getValue()), binding);
+  // Five products where the forward has two: a flash kernel computes the scores again. PyTorch has none for a bias that is
+  // trained, or for values of another width; then the scores are kept, and four products do.
+  bool isFlash = getGradients().size() == 3 && tensorOf(getQuery()).getShape()[3] == tensorOf(getValue()).getShape()[3];
+  work.flops = (isFlash ? 2.5 : 2.0) * attentionFlops(tensorOf(getQuery()), tensorOf(getKey()), tensorOf(getValue()), binding);
   return work;
 }
