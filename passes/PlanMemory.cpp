@@ -64,7 +64,8 @@ StageMemory PlanMemoryPass::planStage(func::FuncOp stage, MemoryWalk &walk) {
     const FunctionMemory &facts = walk.of(functionOf(forward));
     forwardPeak = facts.peak;
     for (auto [result, size] : llvm::zip(forward.getResults(), facts.resultBytes))
-      if (llvm::any_of(result.getUsers(), [&](Operation *user) { return user == backward; }))
+      // The loss stays as well, for whoever reads it.
+      if (llvm::any_of(result.getUsers(), [&](Operation *user) { return user == backward || isa<func::ReturnOp>(user); }))
         saved += size;
   }
   int64_t gradientBytes = 0;

@@ -125,14 +125,14 @@ static void convolution(ConvolutionOp op, KernelCall &call) {
 }
 
 static void convolutionBackward(ConvolutionBackwardOp op, KernelCall &call) {
-  const Tensor &gradient = call[op.getGradient()], &other = call[op.getOther()];
+  const Tensor &gradient = call[op.getGradient()], &input = call[op.getInput()], &weight = call[op.getWeight()];
   Tensor &result = call.result(op.getResult());
   if (op.getWrt() == "input")
-    walkConvolution(op, result.shape, other.shape, gradient.shape,
-                    [&](int64_t i, int64_t w, int64_t r) { result.values[i] += gradient.values[r] * other.values[w]; });
+    walkConvolution(op, input.shape, weight.shape, gradient.shape,
+                    [&](int64_t i, int64_t w, int64_t r) { result.values[i] += gradient.values[r] * weight.values[w]; });
   else
-    walkConvolution(op, other.shape, result.shape, gradient.shape,
-                    [&](int64_t i, int64_t w, int64_t r) { result.values[w] += gradient.values[r] * other.values[i]; });
+    walkConvolution(op, input.shape, weight.shape, gradient.shape,
+                    [&](int64_t i, int64_t w, int64_t r) { result.values[w] += gradient.values[r] * input.values[i]; });
 }
 
 //===----------------------------------------------------------------------===//

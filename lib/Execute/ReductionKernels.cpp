@@ -340,6 +340,7 @@ static void crossEntropy(CrossEntropyOp op, KernelCall &call) {
     if (op.getReduction() == "none")
       loss.values[row] = own;
   }
+  call.result(op.getCounted()).values[0] = counted;
   if (op.getReduction() != "none")
     loss.values[0] = op.getReduction() == "mean" ? total / counted : total;
 }
@@ -347,17 +348,15 @@ static void crossEntropy(CrossEntropyOp op, KernelCall &call) {
 static void crossEntropyBackward(CrossEntropyBackwardOp op, KernelCall &call) {
   const Tensor &gradient = call[op.getGradient()], &logProbabilities = call[op.getLogProbabilities()], &target = call[op.getTarget()];
   Tensor &result = call.result(op.getResult());
-  int64_t classes = logProbabilities.shape.back(), counted = 0;
+  int64_t classes = logProbabilities.shape.back();
   double smoothing = op.getLabelSmoothing().convertToDouble();
-  for (double label : target.values)
-    counted += static_cast<int64_t>(label) != static_cast<int64_t>(op.getIgnoreIndex());
   for (int64_t row = 0; row < target.size(); ++row) {
     auto label = classOf(target.values[row], op.getIgnoreIndex(), classes, call);
     if (!label)
       continue;
     double scale = op.getReduction() == "none" ? gradient.values[row] : gradient.values[0];
     if (op.getReduction() == "mean")
-      scale /= static_cast<double>(counted);
+      scale /= call[op.getCounted()].values[0];
     for (int64_t i = 0; i < classes; ++i) {
       double wanted = smoothing / static_cast<double>(classes) + (i == *label ? 1 - smoothing : 0);
       result.values[row * classes + i] = scale * (std::exp(logProbabilities.values[row * classes + i]) - wanted);

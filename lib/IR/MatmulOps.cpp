@@ -132,13 +132,12 @@ OpWork ConvolutionOp::getWork(const DimBinding &binding) {
 
 void ConvolutionOp::buildGradient(GradientBuilder &gradients) {
   Value gradient = gradients.getGradient(getResult());
-  auto backward = [&](Value operand, Value other, StringRef wrt) {
+  // As autograd does, input and weight are kept even if only one gradient is wanted.
+  for (auto [operand, wrt] : {std::pair(getInput(), "input"), {getWeight(), "weight"}})
     if (gradients.needsGradient(operand))
-      gradients.accumulate(operand, gradients.create<ConvolutionBackwardOp>(tensorOf(operand), gradient, gradients.getSaved(other), wrt,
-                                                                            getStrides(), getPadding(), getDilation(), getGroups()));
-  };
-  backward(getInput(), getWeight(), "input");
-  backward(getWeight(), getInput(), "weight");
+      gradients.accumulate(operand, gradients.create<ConvolutionBackwardOp>(tensorOf(operand), gradient, gradients.getSaved(getInput()),
+                                                                            gradients.getSaved(getWeight()), wrt, getStrides(),
+                                                                            getPadding(), getDilation(), getGroups()));
   if (Value bias = getBias(); bias && gradients.needsGradient(bias)) {
     SymTensorType type = tensorOf(gradient);
     SmallVector<int64_t> dims;
@@ -152,15 +151,16 @@ void ConvolutionOp::buildGradient(GradientBuilder &gradients) {
 LogicalResult ConvolutionBackwardOp::verify() {
   if (getWrt() != "input" && getWrt() != "weight")
     return emitOpError() << "wrt must be 'input' or 'weight', found '" << getWrt() << "'";
-  return expectRank(*this, "result", tensorOf(getResult()), getStrides().size() + 2);
+  return expectSameShape(*this, "result", tensorOf(getResult()), tensorOf(getWrt() == "weight" ? getWeight() : getInput()));
 }
 
 OpWork ConvolutionBackwardOp::getWork(const DimBinding &binding) {
   OpWork work = getStreamingWork(*this, binding);
   work.kernel = OpKernel::Matmul;
   work.lowPrecision = isLowPrecision(tensorOf(getGradient()));
-  SymTensorType weight = tensorOf(getWrt() == "weight" ? getResult() : getOther());
-  work.flops = convolutionFlops(tensorOf(getGradient()), weight, binding);
+  // Only the other one is read.
+  work.bytes -= tensorOf(getWrt() == "weight" ? getWeight() : getInput()).countBytes(binding);
+  work.flops = convolutionFlops(tensorOf(getGradient()), tensorOf(getWeight()), binding);
   return work;
 }
 

@@ -158,15 +158,17 @@ LogicalResult CrossEntropyOp::verify() {
   if (target.getRank() + 1 == logits.getRank() && target.getRank() > 0 &&
       failed(expectDim(*this, "target", target, 0, logits.getShape()[0])))
     return failure();
+  if (failed(expectRank(*this, "counted", tensorOf(getCounted()), 0)))
+    return failure();
   return expectSameShape(*this, "log_probabilities", tensorOf(getLogProbabilities()), logits);
 }
 
 void CrossEntropyOp::buildGradient(GradientBuilder &gradients) {
   if (gradients.needsGradient(getLogits()))
-    gradients.accumulate(getLogits(), gradients.create<CrossEntropyBackwardOp>(tensorOf(getLogits()), gradients.getGradient(getLoss()),
-                                                                               gradients.getSaved(getLogProbabilities()),
-                                                                               gradients.getSaved(getTarget()), getReduction(),
-                                                                               getIgnoreIndex(), getLabelSmoothing()));
+    gradients.accumulate(getLogits(), gradients.create<CrossEntropyBackwardOp>(
+                                          tensorOf(getLogits()), gradients.getGradient(getLoss()),
+                                          gradients.getSaved(getLogProbabilities()), gradients.getSaved(getTarget()),
+                                          gradients.getSaved(getCounted()), getReduction(), getIgnoreIndex(), getLabelSmoothing()));
 }
 
 LogicalResult CrossEntropyBackwardOp::verify() {

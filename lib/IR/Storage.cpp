@@ -14,6 +14,14 @@ const StorageAnalysis::Layout &StorageAnalysis::layoutOf(Value value) {
     layout.root = value;
     layout.shape = tensorOf(value).getDims().evaluate(binding);
     layout.strides.assign(layout.shape.size(), 1);
+    // Attention kernels write [batch, sequence, heads, width], so that joining the heads again is a view.
+    if (isa_and_nonnull<AttentionOp, AttentionBackwardOp>(value.getDefiningOp()) && layout.shape.size() == 4) {
+      int64_t heads = layout.shape[1], length = layout.shape[2], width = layout.shape[3];
+      layout.strides[1] = width;
+      layout.strides[2] = saturatingMultiply(heads, width);
+      layout.strides[0] = saturatingMultiply(layout.strides[2], length);
+      return layout;
+    }
     for (size_t i = layout.shape.size(); i-- > 1;)
       layout.strides[i - 1] = saturatingMultiply(layout.strides[i], std::max<int64_t>(1, layout.shape[i]));
   }

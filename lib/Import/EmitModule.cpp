@@ -139,7 +139,7 @@ void Emitter::emitOp(const GraphOp &op, DenseMap<ValueId, Value> &values) {
     created = builder.create<DropoutOp>(loc, results[0], results[1], at(0), f64(floats[0]));
     break;
   case OpCode::CrossEntropy:
-    created = builder.create<CrossEntropyOp>(loc, results[0], results[1], at(0), at(1), builder.getStringAttr(op.kind),
+    created = builder.create<CrossEntropyOp>(loc, results[0], results[1], results[2], at(0), at(1), builder.getStringAttr(op.kind),
                                              builder.getI64IntegerAttr(ints[0]), f64(floats[0]));
     break;
   case OpCode::Reshape:

@@ -225,10 +225,11 @@ static void crossEntropy(Lowering &l) {
     rows.push_back(l.dims(logits)[0]);
   llvm::SmallVector<DimId, 4> shape(l.dims(logits));
   ValueId loss = l.newValue(l.outputMeta(0).dtype, rows), logProbabilities = l.newValue(l.dtype(logits), shape);
+  ValueId counted = l.newValue(l.dtype(logits), {});
   GraphOp &op = l.emit(OpCode::CrossEntropy, reduction == 0 ? "none" : reduction == 2 ? "sum" : "mean", {logits, target});
   op.ints = {l.integer("ignore_index", -100)};
   op.floats = {l.number("label_smoothing", 0)};
-  op.results = {loss, logProbabilities};
+  op.results = {loss, logProbabilities, counted};
   for (ValueId v : op.results)
     l.graph.values[v].producer = static_cast<int32_t>(l.graph.ops.size() - 1);
   l.setOutput(loss);

@@ -248,12 +248,12 @@ std::vector<Case> reductionCases() {
                      {2, 4, 3}});
   for (const char *reduction : {"mean", "sum", "none"})
     for (double smoothing : {0.0, 0.1})
-      cases.push_back(
-          {absl::StrCat("cross_entropy_", reduction, smoothing > 0 ? "_smoothed" : ""),
-           {{{5, 4}}, {{5}, 0, 0, 4}},
-           absl::StrCat("%y, %p = moai.cross_entropy %a0, %a1 {reduction = \"", reduction,
-                        "\", ignore_index = 1 : i64, label_smoothing = ", smoothing > 0 ? "0.1" : "0.0", "} : (T0, T1) -> (TY, T0)"),
-           reduction == std::string("none") ? Shape{5} : Shape{}});
+      cases.push_back({absl::StrCat("cross_entropy_", reduction, smoothing > 0 ? "_smoothed" : ""),
+                       {{{5, 4}}, {{5}, 0, 0, 4}},
+                       absl::StrCat("%y, %p, %n = moai.cross_entropy %a0, %a1 {reduction = \"", reduction,
+                                    "\", ignore_index = 1 : i64, label_smoothing = ", smoothing > 0 ? "0.1" : "0.0",
+                                    "} : (T0, T1) -> (TY, T0, !moai.tensor<[], f64>)"),
+                       reduction == std::string("none") ? Shape{5} : Shape{}});
   return cases;
 }
 

@@ -43,8 +43,8 @@ def Moai_ConvolutionOp : Moai_Op<"convolution", [Pure, Work, Grad]> {
 
 def Moai_ConvolutionBackwardOp : Moai_Op<"convolution_backward", [Pure, Work]> {
   let summary = "gradient of a convolution for its input or its weight";
-  let description = [{ `wrt` is `input` or `weight`; the operand is the forward's other one, the result has the shape of the named one. }];
-  let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$other, StrAttr:$wrt, DenseI64ArrayAttr:$strides,
+  let description = [{ `wrt` is `input` or `weight`; the result has its shape. Both operands of the forward are kept for either. }];
+  let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$input, Moai_AnyTensor:$weight, StrAttr:$wrt, DenseI64ArrayAttr:$strides,
                        DenseI64ArrayAttr:$padding, DenseI64ArrayAttr:$dilation, I64Attr:$groups);
   let results = (outs Moai_AnyTensor:$result);
 }
@@ -177,14 +177,14 @@ def Moai_DropoutOp : Moai_Op<"dropout", [Pure, Streams, Grad]> {
 
 def Moai_CrossEntropyOp : Moai_Op<"cross_entropy", [Pure, Streams, Grad]> {
   let summary = "cross entropy of [rows, classes] logits against class indices";
-  let description = [{ The second result is the logarithm of the softmax, which the backward reads. }];
+  let description = [{ The second result is the logarithm of the softmax and the third the number of targets that count, which the backward reads. }];
   let arguments = (ins Moai_AnyTensor:$logits, Moai_AnyTensor:$target, StrAttr:$reduction, I64Attr:$ignore_index, F64Attr:$label_smoothing);
-  let results = (outs Moai_AnyTensor:$loss, Moai_AnyTensor:$log_probabilities);
+  let results = (outs Moai_AnyTensor:$loss, Moai_AnyTensor:$log_probabilities, Moai_AnyTensor:$counted);
 }
 
 def Moai_CrossEntropyBackwardOp : Moai_Op<"cross_entropy_backward", [Pure, Streams]> {
   let summary = "gradient of the cross entropy for its logits";
-  let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$log_probabilities, Moai_AnyTensor:$target, StrAttr:$reduction, I64Attr:$ignore_index, F64Attr:$label_smoothing);
+  let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$log_probabilities, Moai_AnyTensor:$target, Moai_AnyTensor:$counted, StrAttr:$reduction, I64Attr:$ignore_index, F64Attr:$label_smoothing);
   let results = (outs Moai_AnyTensor:$result);
 }
 

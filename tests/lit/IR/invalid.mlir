@@ -105,9 +105,17 @@ func.func @f(%a0: !moai.tensor<[b, 3, 8, 8], f32>, %a1: !moai.tensor<[4, 3, 2, 2
 
 // -----
 
-func.func @f(%a0: !moai.tensor<[b, 4, 4, 4], f32>, %a1: !moai.tensor<[4, 3, 2, 2], f32>) {
+func.func @f(%a0: !moai.tensor<[b, 4, 4, 4], f32>, %a1: !moai.tensor<[b, 3, 8, 8], f32>, %a2: !moai.tensor<[4, 3, 2, 2], f32>) {
   // expected-error @below {{'moai.convolution_backward' op wrt must be 'input' or 'weight', found 'bias'}}
-  %0 = moai.convolution_backward %a0, %a1 {dilation = array<i64: 1, 1>, groups = 1 : i64, padding = array<i64: 0, 0>, strides = array<i64: 2, 2>, wrt = "bias"} : (!moai.tensor<[b, 4, 4, 4], f32>, !moai.tensor<[4, 3, 2, 2], f32>) -> !moai.tensor<[b, 3, 8, 8], f32>
+  %0 = moai.convolution_backward %a0, %a1, %a2 {dilation = array<i64: 1, 1>, groups = 1 : i64, padding = array<i64: 0, 0>, strides = array<i64: 2, 2>, wrt = "bias"} : (!moai.tensor<[b, 4, 4, 4], f32>, !moai.tensor<[b, 3, 8, 8], f32>, !moai.tensor<[4, 3, 2, 2], f32>) -> !moai.tensor<[b, 3, 8, 8], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 4, 4, 4], f32>, %a1: !moai.tensor<[b, 3, 8, 8], f32>, %a2: !moai.tensor<[4, 3, 2, 2], f32>) {
+  // expected-error @below {{'moai.convolution_backward' op result has shape [4, 3, 2, 2], expected [b, 3, 8, 8]}}
+  %0 = moai.convolution_backward %a0, %a1, %a2 {dilation = array<i64: 1, 1>, groups = 1 : i64, padding = array<i64: 0, 0>, strides = array<i64: 2, 2>, wrt = "input"} : (!moai.tensor<[b, 4, 4, 4], f32>, !moai.tensor<[b, 3, 8, 8], f32>, !moai.tensor<[4, 3, 2, 2], f32>) -> !moai.tensor<[4, 3, 2, 2], f32>
   return
 }
 
@@ -187,7 +195,15 @@ func.func @f(%a0: !moai.tensor<[b, 4], f32>, %a1: !moai.tensor<[b, 4], f32>, %a2
 
 func.func @f(%a0: !moai.tensor<[b, 4], f32>, %a1: !moai.tensor<[b], i64>) {
   // expected-error @below {{'moai.cross_entropy' op reduction must be mean, sum or none, found 'max'}}
-  %0:2 = moai.cross_entropy %a0, %a1 {ignore_index = -100, label_smoothing = 0.0, reduction = "max"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[b], i64>) -> (!moai.tensor<[], f32>, !moai.tensor<[b, 4], f32>)
+  %0:3 = moai.cross_entropy %a0, %a1 {ignore_index = -100, label_smoothing = 0.0, reduction = "max"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[b], i64>) -> (!moai.tensor<[], f32>, !moai.tensor<[b, 4], f32>, !moai.tensor<[], f32>)
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 4], f32>, %a1: !moai.tensor<[b], i64>) {
+  // expected-error @below {{'moai.cross_entropy' op counted has rank 1, expected 0}}
+  %0:3 = moai.cross_entropy %a0, %a1 {ignore_index = -100, label_smoothing = 0.0, reduction = "mean"} : (!moai.tensor<[b, 4], f32>, !moai.tensor<[b], i64>) -> (!moai.tensor<[], f32>, !moai.tensor<[b, 4], f32>, !moai.tensor<[b], f32>)
   return
 }
 
@@ -195,7 +211,7 @@ func.func @f(%a0: !moai.tensor<[b, 4], f32>, %a1: !moai.tensor<[b], i64>) {
 
 func.func @f(%a0: !moai.tensor<[], f32>, %a1: !moai.tensor<[b], i64>) {
   // expected-error @below {{'moai.cross_entropy' op logits must have a dimension of classes}}
-  %0:2 = moai.cross_entropy %a0, %a1 {ignore_index = -100, label_smoothing = 0.0, reduction = "mean"} : (!moai.tensor<[], f32>, !moai.tensor<[b], i64>) -> (!moai.tensor<[], f32>, !moai.tensor<[], f32>)
+  %0:3 = moai.cross_entropy %a0, %a1 {ignore_index = -100, label_smoothing = 0.0, reduction = "mean"} : (!moai.tensor<[], f32>, !moai.tensor<[b], i64>) -> (!moai.tensor<[], f32>, !moai.tensor<[], f32>, !moai.tensor<[], f32>)
   return
 }
 
