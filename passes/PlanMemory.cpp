@@ -59,14 +59,15 @@ StageMemory PlanMemoryPass::planStage(func::FuncOp stage, MemoryWalk &walk) {
 
   // What goes from the forward to its backward: each storage once.
   auto isResident = [&](Value value) { return isa<BlockArgument>(value) || value.getDefiningOp() == load; };
-  int64_t saved = 0, forwardPeak = 0, backwardPeak = 0;
+  int64_t saved = 0, loss = 0, forwardPeak = 0, backwardPeak = 0;
   if (forward) {
     const FunctionMemory &facts = walk.of(functionOf(forward));
     forwardPeak = facts.peak;
     for (auto [result, size] : llvm::zip(forward.getResults(), facts.resultBytes))
-      // The loss stays as well, for whoever reads it.
-      if (llvm::any_of(result.getUsers(), [&](Operation *user) { return user == backward || isa<func::ReturnOp>(user); }))
+      if (llvm::is_contained(result.getUsers(), backward))
         saved += size;
+      else if (!result.use_empty()) // the loss stays, for whoever reads it
+        loss += size;
   }
   int64_t gradientBytes = 0;
   if (backward) {
@@ -87,7 +88,7 @@ StageMemory PlanMemoryPass::planStage(func::FuncOp stage, MemoryWalk &walk) {
         gradientBytes += walk.bytes(result);
   }
   int64_t inFlight = std::max<int64_t>(1, maxInFlight(orderOf(stage)));
-  memory.activations = saved * inFlight;
+  memory.activations = saved * inFlight + loss;
   int64_t peak = std::max(forwardPeak, backwardPeak);
   memory.transient = std::max<int64_t>(0, peak - saved);
   if (memory.gradients == 0) {
