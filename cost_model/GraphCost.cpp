@@ -135,7 +135,8 @@ StageProgram GraphCost::measureStage(func::FuncOp stage) {
     program.order.push_back({task > 0 ? PipelineTask::Forward : PipelineTask::Backward, (task > 0 ? task : -task) - 1});
   if (auto memory = stage->getAttrOfType<DictionaryAttr>(attrs::kMemory)) {
     auto field = [&](StringRef name) { return memory.getAs<IntegerAttr>(name).getInt(); };
-    program.memory = {field("parameters"), field("gradients"), field("optimizer_states"), field("activations"), field("transient")};
+    program.memory = {field("parameters"), field("gradients"), field("optimizer_states"), field("activations"),
+                      field("transient"),  field("saved"),     field("forward_peak"),     field("backward_peak")};
   }
   return program;
 }

@@ -27,6 +27,15 @@ public:
     Value &sum = gradients[operand];
     sum = sum ? elementwise("add", {sum, gradient}, tensorOf(operand)) : gradient;
   }
+  /// Lets a value take another one's place.
+  void rename(Value from, Value to) {
+    auto it = gradients.find(from);
+    if (it == gradients.end())
+      return;
+    Value gradient = it->second;
+    gradients.erase(it);
+    gradients[to] = gradient;
+  }
   Value getOrZero(Value value) {
     Value gradient = gradients.lookup(value);
     return gradient ? gradient : create<GenerateOp>(tensorOf(value), "full", ArrayRef<double>{0.0}).getResult();
@@ -219,11 +228,11 @@ void BuildBackwardPass::runOnOperation() {
       auto forward = builder.create<func::CallOp>(call.getLoc(), block.forward, call.getOperands());
       forward->setDiscardableAttrs(call->getDiscardableAttrDictionary());
       for (auto [from, to] : llvm::zip(call.getResults(), forward.getResults())) {
-        if (active.contains(from))
-          active.insert(to);
-        if (Value gradient = gradients.getGradient(from))
-          gradients.accumulate(to, gradient);
         from.replaceAllUsesWith(to);
+        // The old result is about to go, and another op may get its address.
+        gradients.rename(from, to);
+        if (active.erase(from))
+          active.insert(to);
       }
       call->erase();
       op = forwardOps[position] = forward;

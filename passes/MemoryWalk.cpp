@@ -15,7 +15,7 @@ struct ValueFacts {
 constexpr size_t kEscapes = SIZE_MAX;
 } // namespace
 
-FunctionMemory MemoryWalk::walk(func::FuncOp function, llvm::function_ref<bool(BlockArgument)> consumed) {
+FunctionMemory MemoryWalk::walk(func::FuncOp function, ArrayRef<ConsumedStorage> consumed) {
   FunctionMemory memory;
   Block &body = function.getBody().front();
   StorageAnalysis storage(bytes.getBinding());
@@ -32,12 +32,25 @@ FunctionMemory MemoryWalk::walk(func::FuncOp function, llvm::function_ref<bool(B
     count += op.getNumResults();
   numbers.reserve(count);
   values.reserve(count);
-  // Sizes of arguments that the caller keeps don't count.
-  SmallVector<bool> isConsumed;
   for (BlockArgument argument : body.getArguments()) {
-    isConsumed.push_back(consumed(argument) && !argument.use_empty());
-    add(argument, isConsumed.back() ? bytes(argument) : 0);
+    unsigned number = argument.getArgNumber();
+    add(argument, 0);
+    if (consumed.empty() || !consumed[number].bytes)
+      continue;
+    values[number].root = consumed[number].owner;
+    values[consumed[number].owner].size = consumed[number].bytes;
   }
+
+  // Whoever computes a loss holds the model's logits meanwhile, also if the loss reads a copy of them in another shape or type.
+  auto holdLogits = [&](CrossEntropyOp loss, size_t index) {
+    Value value = loss.getLogits();
+    while (Operation *op = value.getDefiningOp()) {
+      if (!isa<CastOp, ViewOpInterface>(op))
+        break;
+      value = op->getOperand(0);
+    }
+    values[values[numbers.find(value)->second].root].lastUse = index;
+  };
 
   // First the last use of every storage, then the sweep.
   SmallVector<const FunctionMemory *> callees;
@@ -56,6 +69,8 @@ FunctionMemory MemoryWalk::walk(func::FuncOp function, llvm::function_ref<bool(B
       }
     } else {
       storage.visit(op);
+      if (auto loss = dyn_cast<CrossEntropyOp>(op))
+        holdLogits(loss, index);
       for (Value result : op.getResults()) {
         unsigned number = add(result, bytes(result));
         if (Value root = storage.rootOf(result); root != result)
@@ -87,17 +102,20 @@ FunctionMemory MemoryWalk::walk(func::FuncOp function, llvm::function_ref<bool(B
     for (unsigned i = 0, e = op.getNumResults(); i < e; ++i, ++next)
       if (values[next].root == next)
         create(values[next]);
-    memory.peak = std::max(memory.peak, callees[index] ? before + std::max(callees[index]->peak, live - before) : live);
+    auto work = dyn_cast<WorkOpInterface>(op);
+    int64_t temporary = work ? work.getTemporaryBytes(bytes.getBinding()) : 0;
+    memory.peak = std::max(memory.peak, callees[index] ? before + std::max(callees[index]->peak, live - before) : live + temporary);
     live -= freedAt[index++];
   }
 
-  SmallVector<bool> counted(values.size(), false);
-  for (Value result : terminator->getOperands()) {
+  DenseMap<unsigned, unsigned> firstResults; // by storage
+  for (auto [index, result] : llvm::enumerate(terminator->getOperands())) {
     unsigned root = values[numbers.find(result)->second].root;
     bool isArgument = root < body.getNumArguments();
+    auto [first, isNew] = firstResults.try_emplace(root, index);
     memory.resultArgument.push_back(isArgument ? static_cast<int>(root) : -1);
-    memory.resultBytes.push_back(isArgument || counted[root] ? 0 : values[root].size);
-    counted[root] = true;
+    memory.firstResult.push_back(first->second);
+    memory.resultBytes.push_back(isArgument || !isNew ? 0 : values[root].size);
   }
   return memory;
 }
@@ -107,7 +125,7 @@ const FunctionMemory &MemoryWalk::of(func::FuncOp function) {
   auto it = known.find(function.getName());
   if (it != known.end())
     return it->second;
-  FunctionMemory memory = walk(function, [](BlockArgument) { return false; });
+  FunctionMemory memory = walk(function, {});
   return known[function.getName()] = std::move(memory);
 }
 
@@ -117,6 +135,4 @@ const FunctionMemory &MemoryWalk::of(func::CallOp call) {
   return it != known.end() ? it->second : of(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr()));
 }
 
-FunctionMemory MemoryWalk::ofConsuming(func::FuncOp function, llvm::function_ref<bool(BlockArgument)> consumed) {
-  return walk(function, consumed);
-}
+FunctionMemory MemoryWalk::ofConsuming(func::FuncOp function, ArrayRef<ConsumedStorage> consumed) { return walk(function, consumed); }

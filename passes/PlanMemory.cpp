@@ -63,25 +63,35 @@ StageMemory PlanMemoryPass::planStage(func::FuncOp stage, MemoryWalk &walk) {
   if (forward) {
     const FunctionMemory &facts = walk.of(functionOf(forward));
     forwardPeak = facts.peak;
-    for (auto [result, size] : llvm::zip(forward.getResults(), facts.resultBytes))
-      if (llvm::is_contained(result.getUsers(), backward))
+    SmallVector<bool> isSaved(forward.getNumResults()), isKept(forward.getNumResults());
+    for (auto [number, result] : llvm::enumerate(forward.getResults())) {
+      isSaved[facts.firstResult[number]] |= llvm::is_contained(result.getUsers(), backward);
+      isKept[facts.firstResult[number]] |= !result.use_empty();
+    }
+    for (auto [number, size] : llvm::enumerate(facts.resultBytes))
+      if (isSaved[number])
         saved += size;
-      else if (!result.use_empty()) // the loss stays, for whoever reads it
+      else if (isKept[number]) // the loss stays, for whoever reads it
         loss += size;
   }
   int64_t gradientBytes = 0;
   if (backward) {
     func::FuncOp function = functionOf(backward);
-    DenseSet<Value> storages;
-    SmallVector<bool> consumed;
+    // Each storage that the forward left, with the first argument that has it.
+    SmallVector<ConsumedStorage> consumed;
+    DenseMap<Value, unsigned> owners;
     const FunctionMemory *facts = forward ? &walk.of(functionOf(forward)) : nullptr;
-    for (Value operand : backward.getOperands()) {
-      bool own = !isResident(operand);
-      if (own && facts && operand.getDefiningOp() == forward)
-        own = facts->resultBytes[cast<OpResult>(operand).getResultNumber()] > 0;
-      consumed.push_back(own && storages.insert(operand).second);
+    for (auto [number, operand] : llvm::enumerate(backward.getOperands())) {
+      Value storage = operand;
+      int64_t size = isResident(operand) ? 0 : walk.bytes(operand);
+      if (facts && operand.getDefiningOp() == forward) {
+        unsigned first = facts->firstResult[cast<OpResult>(operand).getResultNumber()];
+        storage = forward.getResult(first);
+        size = facts->resultBytes[first];
+      }
+      consumed.push_back({size, owners.try_emplace(storage, number).first->second});
     }
-    backwardPeak = walk.ofConsuming(function, [&](BlockArgument argument) { return consumed[argument.getArgNumber()]; }).peak;
+    backwardPeak = walk.ofConsuming(function, consumed).peak;
     // Without accumulation the gradients are what the only backward leaves behind.
     if (memory.gradients == 0)
       for (Value result : backward.getResults())
@@ -89,6 +99,9 @@ StageMemory PlanMemoryPass::planStage(func::FuncOp stage, MemoryWalk &walk) {
   }
   int64_t inFlight = std::max<int64_t>(1, maxInFlight(orderOf(stage)));
   memory.activations = saved * inFlight + loss;
+  memory.saved = saved + loss;
+  memory.forwardPeak = forwardPeak;
+  memory.backwardPeak = backwardPeak;
   int64_t peak = std::max(forwardPeak, backwardPeak);
   memory.transient = std::max<int64_t>(0, peak - saved);
   if (memory.gradients == 0) {
@@ -112,6 +125,9 @@ void PlanMemoryPass::runOnOperation() {
       continue;
     StageMemory memory = planStage(stage, walk);
     NamedAttribute entries[] = {
+        builder.getNamedAttr("backward_peak", builder.getI64IntegerAttr(memory.backwardPeak)),
+        builder.getNamedAttr("forward_peak", builder.getI64IntegerAttr(memory.forwardPeak)),
+        builder.getNamedAttr("saved", builder.getI64IntegerAttr(memory.saved)),
         builder.getNamedAttr("activations", builder.getI64IntegerAttr(memory.activations)),
         builder.getNamedAttr("gradients", builder.getI64IntegerAttr(memory.gradients)),
         builder.getNamedAttr("optimizer_states", builder.getI64IntegerAttr(memory.optimizerStates)),

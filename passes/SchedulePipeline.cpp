@@ -65,6 +65,9 @@ LogicalResult SchedulePipelinePass::collectParts(func::FuncOp step, int64_t numS
           if (own != parts.numbers.end() && number / kNumParts != own->second / kNumParts)
             return op.emitOpError() << "on stage " << own->second / kNumParts << " reads a value of stage " << number / kNumParts
                                     << ", which nothing sends";
+          if (own != parts.numbers.end() && number > own->second)
+            return op.emitOpError() << "in the " << kPartNames[own->second % kNumParts] << " reads " << producer->getName()
+                                    << "'s result, which the " << kPartNames[number % kNumParts] << " makes";
           parts.contents[number].outputs.insert(operand);
         }
   }

@@ -171,6 +171,9 @@ void CrossEntropyOp::buildGradient(GradientBuilder &gradients) {
                                           gradients.getSaved(getCounted()), getReduction(), getIgnoreIndex(), getLabelSmoothing()));
 }
 
+// Two kernels: the gradient for the logarithms, and from it that of the logits.
+int64_t CrossEntropyBackwardOp::getTemporaryBytes(const DimBinding &binding) { return tensorOf(getLogProbabilities()).countBytes(binding); }
+
 LogicalResult CrossEntropyBackwardOp::verify() {
   return expectSameShape(*this, "result", tensorOf(getResult()), tensorOf(getLogProbabilities()));
 }

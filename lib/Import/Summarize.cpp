@@ -54,6 +54,7 @@ void moai::summarizeModule(ModuleOp module, ModelSummary &summary) {
   summary.ops = 0;
   summary.forwardFlops = 0;
   summary.parameters = summary.parameterBytes = 0;
+  summary.parameterTensorBytes.clear();
   summary.blocks.clear();
   summary.attention.clear();
   summary.inputs.clear();
@@ -67,6 +68,7 @@ void moai::summarizeModule(ModuleOp module, ModelSummary &summary) {
     if (role == "parameter") {
       summary.parameters += type.countElements(summary.binding);
       summary.parameterBytes += type.countBytes(summary.binding);
+      summary.parameterTensorBytes.push_back(type.countBytes(summary.binding));
     } else if (role == "input") {
       std::string text = name.str() + " [";
       for (auto [index, dim] : llvm::enumerate(type.getShape()))

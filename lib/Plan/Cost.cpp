@@ -19,7 +19,8 @@ llvm::json::Object moai::toJSON(const CostBreakdown &cost) {
 
 llvm::json::Object moai::toJSON(const StageMemory &memory) {
   return llvm::json::Object{
-      {"parameters", memory.parameters},   {"gradients", memory.gradients}, {"optimizer_states", memory.optimizerStates},
-      {"activations", memory.activations}, {"transient", memory.transient}, {"total", memory.total()},
+      {"parameters", memory.parameters},         {"gradients", memory.gradients},      {"optimizer_states", memory.optimizerStates},
+      {"activations", memory.activations},       {"transient", memory.transient},      {"total", memory.total()},
+      {"saved_at_end_of_forward", memory.saved}, {"forward_peak", memory.forwardPeak}, {"backward_peak", memory.backwardPeak},
   };
 }

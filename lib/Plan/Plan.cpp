@@ -68,6 +68,9 @@ Object moai::toJSON(const Plan &plan, bool withTimes) {
     for (auto [index, stage] : llvm::enumerate(best.stages)) {
       Object entry = toJSON(stage.memory);
       entry["stage"] = static_cast<int64_t>(index);
+      if (plan.stepMemory)
+        for (auto &[key, value] : toJSON(*plan.stepMemory))
+          entry[key] = std::move(value);
       memory.push_back(std::move(entry));
       for (const StageCollective &collective : stage.collectives)
         collectives.push_back(Object{{"stage", static_cast<int64_t>(index)},

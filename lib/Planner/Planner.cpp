@@ -78,6 +78,9 @@ static absl::StatusOr<std::vector<ParallelConfig>> candidatesFor(const PlanReque
   if (!request.config)
     return enumerateMoaiSpace({request.accelerator.numDevices, request.accelerator.numNodes(), request.globalBatches, request.generation});
   const ParallelConfig &config = *request.config;
+  if (request.pytorchStep && (config.numDevices() > 1 || config.numMicroBatches > 1 || config.zero > 0))
+    return absl::InvalidArgumentError("the memory of PyTorch's step on a CPU is known for one device, one micro-batch and zero=0; "
+                                      "leave --memory-model out for others");
   for (const auto &[name, value, most] : {std::tuple("tensor_parallel", config.tensorParallel, 1),
                                           {"context_parallel", config.contextParallel, 1},
                                           {"expert_parallel", config.expertParallel, 1},
@@ -140,6 +143,11 @@ absl::StatusOr<Plan> moai::planModel(mlir::ModuleOp module, const ModelSummary &
       candidate.stepSeconds = candidate.cost.total();
     }
   plan.selected = isGiven ? std::optional<size_t>(0) : SelectBestGraphFromCandidates(plan.candidates);
+  if (request.pytorchStep) {
+    // Without sharding nothing else stays among the parameters than buffers and inputs.
+    const StageMemory &stage = plan.candidates[*plan.selected].stages[0].memory;
+    plan.stepMemory = peakOfPyTorchStep(model, stage, stage.parameters, *request.pytorchStep);
+  }
   plan.elapsed.selectMs = selectTime.milliseconds();
   info(absl::StrFormat("Elapsed Time to compute cost for survived candidates = %d [ms]", std::lround(plan.elapsed.selectMs)));
   info("SelectBestGraphFromCandidates finished.");

@@ -260,6 +260,16 @@ class Configuration(BadInput):
         self.refuse_config("--space contradicts it", "num_stages=1", code=2, extra=["--space=moai"])
 
 
+class MemoryModel(BadInput):
+    def test_each(self):
+        one = ["--accelerator=h100:1", "--global-batch=4"]
+        self.refuse_flags("--memory-model=cuda is not known; expected gpu or pytorch-cpu", *one, "--memory-model=cuda")
+        self.refuse_flags("give --config as well", *one, "--memory-model=pytorch-cpu")
+        self.refuse_flags("--optimizer-implementation=slow is not known", *one, "--config=", "--memory-model=pytorch-cpu", "--optimizer-implementation=slow")
+        self.refuse_flags("give that as well", *one, "--optimizer-implementation=fused")
+        self.refuse_flags("is known for one device, one micro-batch and zero=0", *one, "--config=num_micro_batches=2", "--memory-model=pytorch-cpu", code=1)
+
+
 class Run(BadInput):
     """moai-run, on the same kinds of input."""
 

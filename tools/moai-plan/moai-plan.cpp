@@ -40,6 +40,13 @@ cl::opt<std::string> configText("config",
                                 cl::value_desc("KEY=VALUE,..."), cl::cat(category));
 cl::opt<std::string> optimizer("optimizer", cl::desc("Optimizer whose states count: adamw (default)"), cl::init("adamw"),
                                cl::value_desc("NAME"), cl::cat(category));
+cl::opt<std::string>
+    memoryModel("memory-model",
+                cl::desc("gpu (default), or pytorch-cpu: report what PyTorch allocates on a CPU for a --config of one device"),
+                cl::init("gpu"), cl::value_desc("NAME"), cl::cat(category));
+cl::opt<std::string> implementation("optimizer-implementation",
+                                    cl::desc("Of PyTorch's AdamW, for --memory-model=pytorch-cpu: foreach (default), forloop or fused"),
+                                    cl::init("foreach"), cl::value_desc("NAME"), cl::cat(category));
 cl::opt<std::string> memoryRatioText("memory-ratio", cl::desc("Part of a device's memory that a plan may use (default 0.8)"),
                                      cl::init("0.8"), cl::value_desc("R"), cl::cat(category));
 cl::opt<std::string> imbalanceText("expert-imbalance", cl::desc("Rows of the busiest expert over the average (default 1: balanced)"),
@@ -131,6 +138,18 @@ static std::optional<std::string> readFlags(Request &request) {
   request.plan.generation = *release;
   if (optimizer != "adamw")
     return absl::StrCat("--optimizer=", optimizer.getValue(), " is not known; expected adamw");
+  if (memoryModel != "gpu" && memoryModel != "pytorch-cpu")
+    return absl::StrCat("--memory-model=", memoryModel.getValue(), " is not known; expected gpu or pytorch-cpu");
+  auto parsedImplementation = parseOptimizerImplementation(implementation.getValue());
+  if (!parsedImplementation.ok())
+    return absl::StrCat("--optimizer-implementation=", std::string(parsedImplementation.status().message()));
+  if (memoryModel == "pytorch-cpu") {
+    if (!configText.getNumOccurrences())
+      return "--memory-model=pytorch-cpu is for one configuration; give --config as well";
+    request.plan.pytorchStep = *parsedImplementation;
+  } else if (implementation.getNumOccurrences()) {
+    return "--optimizer-implementation is for --memory-model=pytorch-cpu; give that as well";
+  }
   if (!absl::SimpleAtod(memoryRatioText, &request.plan.memoryRatio) || !(request.plan.memoryRatio > 0 && request.plan.memoryRatio <= 1))
     return absl::StrCat("--memory-ratio=", memoryRatioText.getValue(), ": expected a number of more than 0, and 1 at most");
   if (!absl::SimpleAtod(imbalanceText, &request.plan.expertImbalance) ||

@@ -12,6 +12,8 @@ def Moai_WorkOpInterface : OpInterface<"WorkOpInterface"> {
       reads its operands and writes its results once.}],
       "::moai::OpWork", "getWork", (ins "const ::moai::DimBinding &":$binding), "",
       [{ return ::moai::getStreamingWork($_op.getOperation(), binding); }]>,
+    InterfaceMethod<"Bytes that the op's kernels hold between them, beside operands and results.",
+      "int64_t", "getTemporaryBytes", (ins "const ::moai::DimBinding &":$binding), "", [{ return 0; }]>,
   ];
 }
 

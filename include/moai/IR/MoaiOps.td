@@ -14,6 +14,7 @@ class Moai_Op<string mnemonic, list<Trait> traits = []> : Op<Moai_Dialect, mnemo
 
 defvar Work = DeclareOpInterfaceMethods<Moai_WorkOpInterface, ["getWork"]>;
 defvar Streams = Moai_WorkOpInterface;
+defvar StreamsWithTemporary = DeclareOpInterfaceMethods<Moai_WorkOpInterface, ["getTemporaryBytes"]>;
 defvar Grad = DeclareOpInterfaceMethods<Moai_GradientOpInterface>;
 defvar Factors = DeclareOpInterfaceMethods<Moai_FactorOpInterface>;
 defvar InPlace = DeclareOpInterfaceMethods<Moai_InPlaceOpInterface>;
@@ -182,7 +183,7 @@ def Moai_CrossEntropyOp : Moai_Op<"cross_entropy", [Pure, Streams, Grad]> {
   let results = (outs Moai_AnyTensor:$loss, Moai_AnyTensor:$log_probabilities, Moai_AnyTensor:$counted);
 }
 
-def Moai_CrossEntropyBackwardOp : Moai_Op<"cross_entropy_backward", [Pure, Streams]> {
+def Moai_CrossEntropyBackwardOp : Moai_Op<"cross_entropy_backward", [Pure, StreamsWithTemporary]> {
   let summary = "gradient of the cross entropy for its logits";
   let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$log_probabilities, Moai_AnyTensor:$target, Moai_AnyTensor:$counted, StrAttr:$reduction, I64Attr:$ignore_index, F64Attr:$label_smoothing);
   let results = (outs Moai_AnyTensor:$result);

@@ -15,6 +15,14 @@ struct FunctionMemory {
   llvm::SmallVector<int64_t, 8> resultBytes;
   /// Per result: the argument it shares storage with, or -1.
   llvm::SmallVector<int, 8> resultArgument;
+  /// Per result: the first result with its storage, itself if none is before it.
+  llvm::SmallVector<unsigned, 8> firstResult;
+};
+
+/// A storage that a function takes over with an argument, and frees after its last use.
+struct ConsumedStorage {
+  int64_t bytes = 0;  ///< 0: the caller keeps it
+  unsigned owner = 0; ///< number of the first argument with that storage
 };
 
 /// Walks functions under one binding as an eager framework runs them: an op's results appear with it, a storage goes
@@ -27,8 +35,9 @@ public:
   const FunctionMemory &of(mlir::func::FuncOp function);
   /// The same for the function that is called.
   const FunctionMemory &of(mlir::func::CallOp call);
-  /// As `of`, but the arguments that `consumed` names are counted as alive at the start and freed after their last use.
-  FunctionMemory ofConsuming(mlir::func::FuncOp function, llvm::function_ref<bool(mlir::BlockArgument)> consumed);
+  /// As `of`, but the storages that `consumed` gives for the arguments are counted as alive at the start and freed after their
+  /// last use.
+  FunctionMemory ofConsuming(mlir::func::FuncOp function, llvm::ArrayRef<ConsumedStorage> consumed);
 
   /// To be called before the functions of another candidate are walked.
   void forgetCandidate() { own.clear(); }
@@ -36,7 +45,7 @@ public:
   ByteCounts bytes;
 
 private:
-  FunctionMemory walk(mlir::func::FuncOp function, llvm::function_ref<bool(mlir::BlockArgument)> consumed);
+  FunctionMemory walk(mlir::func::FuncOp function, llvm::ArrayRef<ConsumedStorage> consumed);
 
   llvm::StringMap<FunctionMemory> shared, own;
 };

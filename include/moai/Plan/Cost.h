@@ -28,6 +28,9 @@ struct StageMemory {
   int64_t optimizerStates = 0; ///< master parameters included
   int64_t activations = 0;     ///< saved for backward by the micro-batches in flight
   int64_t transient = 0;       ///< live only inside the op, block or collective that runs at the peak
+  int64_t saved = 0;           ///< what one micro-batch's forward leaves behind: for its backward, and the loss
+  int64_t forwardPeak = 0;     ///< most that one micro-batch's forward holds at once, what it saves included
+  int64_t backwardPeak = 0;    ///< the same of its backward, from all that was saved to all gradients that it returns
 
   int64_t total() const { return parameters + gradients + optimizerStates + activations + transient; }
 };

@@ -6,6 +6,7 @@
 #include "moai/Plan/Model.h"
 #include "moai/Plan/ParallelConfig.h"
 #include "moai/Plan/StageProgram.h"
+#include "moai/Plan/StepMemory.h"
 #include "llvm/Support/JSON.h"
 #include <optional>
 #include <string>
@@ -46,7 +47,8 @@ struct Plan {
   std::string generation;
   std::vector<Candidate> candidates; ///< in the order of enumeration
   std::optional<size_t> selected;
-  std::string selectedLine; ///< MoAI's line for it
+  std::string selectedLine;             ///< MoAI's line for it
+  std::optional<StepMemory> stepMemory; ///< as a framework runs it, where that was asked for
   Elapsed elapsed;
 
   int64_t numPossible() const;

@@ -13,6 +13,9 @@ struct PlanRequest {
   Accelerator accelerator;
   std::vector<int64_t> globalBatches;
   MoaiGeneration generation = MoaiGeneration::V24_2;
+  /// Report the peak of the step as PyTorch runs it on a CPU with this optimizer; for a `config` of one device and one
+  /// micro-batch.
+  std::optional<OptimizerImplementation> pytorchStep;
   std::optional<ParallelConfig> config; ///< plan this one alone, and choose it even if it doesn't fit
   double memoryRatio = 0.8;             ///< part of a device's memory that a plan may use
   double expertImbalance = 1;           ///< rows of the busiest expert over the average

@@ -6,6 +6,6 @@
 //  - transient: the most that is alive in one micro-batch's backward, beyond what it saved: the gradient that came, then
 //    those of silu, the block's input and the weight.
 // CHECK: func.func @stage0(
-// CHECK-SAME: moai.memory = {activations = 512 : i64, gradients = 64 : i64, optimizer_states = 96 : i64, parameters = 320 : i64, total = 1824 : i64, transient = 832 : i64}
+// CHECK-SAME: moai.memory = {activations = 512 : i64, backward_peak = 1088 : i64, forward_peak = 512 : i64, gradients = 64 : i64, optimizer_states = 96 : i64, parameters = 320 : i64, saved = 256 : i64, total = 1824 : i64, transient = 832 : i64}
 // CHECK: func.func @stage1(
-// CHECK-SAME: moai.memory = {activations = 516 : i64, gradients = 64 : i64, optimizer_states = 96 : i64, parameters = 64 : i64, total = 1572 : i64, transient = 832 : i64}
+// CHECK-SAME: moai.memory = {activations = 516 : i64, backward_peak = 1344 : i64, forward_peak = 772 : i64, gradients = 64 : i64, optimizer_states = 96 : i64, parameters = 64 : i64, saved = 516 : i64, total = 1572 : i64, transient = 832 : i64}
