@@ -551,3 +551,55 @@ module attributes {moai.config = #moai.config<"num_stages=0">} {
 
 // expected-error @below {{attribute 'moai.stage' must be an integer that is not negative}}
 func.func private @f() attributes {moai.stage = -1 : i64}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// Pools, complex numbers, detached tensors
+//===----------------------------------------------------------------------===//
+
+func.func @f(%a0: !moai.tensor<[b, 3, 8, 8], f32>) {
+  // expected-error @below {{'moai.pool' op kind must be max or avg, found 'min'}}
+  %0 = moai.pool %a0 {kind = "min", window = array<i64: 2, 2>, strides = array<i64: 2, 2>, padding = array<i64: 0, 0>, dilation = array<i64: 1, 1>, count_padding = true} : (!moai.tensor<[b, 3, 8, 8], f32>) -> !moai.tensor<[b, 3, 4, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 3, 8, 8], f32>) {
+  // expected-error @below {{'moai.pool' op window, strides, padding and dilation must have one entry per spatial dimension}}
+  %0 = moai.pool %a0 {kind = "max", window = array<i64: 2, 2>, strides = array<i64: 2>, padding = array<i64: 0, 0>, dilation = array<i64: 1, 1>, count_padding = true} : (!moai.tensor<[b, 3, 8, 8], f32>) -> !moai.tensor<[b, 3, 4, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 3, 4, 4], f32>, %a1: !moai.tensor<[b, 3, 8, 8], f32>) {
+  // expected-error @below {{'moai.pool_backward' op result has shape [b, 3, 4, 4], expected [b, 3, 8, 8]}}
+  %0 = moai.pool_backward %a0, %a1 {kind = "max", window = array<i64: 2, 2>, strides = array<i64: 2, 2>, padding = array<i64: 0, 0>, dilation = array<i64: 1, 1>, count_padding = true} : (!moai.tensor<[b, 3, 4, 4], f32>, !moai.tensor<[b, 3, 8, 8], f32>) -> !moai.tensor<[b, 3, 4, 4], f32>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 2], f32>) {
+  // expected-error @below {{'moai.complex_view' op turns 'f32' into 'complex<f64>', expected a real type and its complex one}}
+  %0 = moai.complex_view %a0 : (!moai.tensor<[b, 2], f32>) -> !moai.tensor<[b], complex<f64>>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b, 3], f32>) {
+  // expected-error @below {{'moai.complex_view' op the real tensor has shape [b, 3], expected [b, 2]}}
+  %0 = moai.complex_view %a0 : (!moai.tensor<[b, 3], f32>) -> !moai.tensor<[b], complex<f32>>
+  return
+}
+
+// -----
+
+func.func @f(%a0: !moai.tensor<[b], f32>) {
+  // expected-error @below {{'moai.detach' op result has type '!moai.tensor<[b], bf16>', expected '!moai.tensor<[b], f32>'}}
+  %0 = moai.detach %a0 : (!moai.tensor<[b], f32>) -> !moai.tensor<[b], bf16>
+  return
+}

@@ -68,6 +68,24 @@ module attributes {moai.binding = array<i64: 4, 2048, 1, 1>, moai.config = #moai
     return
   }
 
+  // CHECK-LABEL: func.func @pools(
+  func.func @pools(%x: !moai.tensor<[b, 3, 8, 8], f32>, %g: !moai.tensor<[b, 3, 4, 4], f32>) {
+    // CHECK: moai.pool %{{.*}} {count_padding = true, dilation = array<i64: 1, 1>, kind = "avg"
+    %0 = moai.pool %x {kind = "avg", window = array<i64: 2, 2>, strides = array<i64: 2, 2>, padding = array<i64: 0, 0>, dilation = array<i64: 1, 1>, count_padding = true} : (!moai.tensor<[b, 3, 8, 8], f32>) -> !moai.tensor<[b, 3, 4, 4], f32>
+    // CHECK: moai.pool_backward
+    %1 = moai.pool_backward %g, %x {kind = "max", window = array<i64: 2, 2>, strides = array<i64: 2, 2>, padding = array<i64: 0, 0>, dilation = array<i64: 1, 1>, count_padding = true} : (!moai.tensor<[b, 3, 4, 4], f32>, !moai.tensor<[b, 3, 8, 8], f32>) -> !moai.tensor<[b, 3, 8, 8], f32>
+    return
+  }
+
+  // CHECK-LABEL: func.func @complex(
+  func.func @complex(%x: !moai.tensor<[b, s, 2], f32>) {
+    // CHECK: moai.complex_view %{{.*}} : (!moai.tensor<[b, s, 2], f32>) -> !moai.tensor<[b, s], complex<f32>>
+    %0 = moai.complex_view %x : (!moai.tensor<[b, s, 2], f32>) -> !moai.tensor<[b, s], complex<f32>>
+    // CHECK: moai.detach
+    %1 = moai.detach %0 : (!moai.tensor<[b, s], complex<f32>>) -> !moai.tensor<[b, s], complex<f32>>
+    return
+  }
+
   // CHECK-LABEL: func.func @unknown(
   func.func @unknown(%x: !moai.tensor<[b, 4], bf16>) {
     // CHECK: moai.opaque %{{.*}} {target = "mylib.fancy.default"}
