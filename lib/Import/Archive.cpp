@@ -120,7 +120,7 @@ static const char *storedType(int64_t code) {
   return code > 0 && code < static_cast<int64_t>(std::size(names)) && *names[code] ? names[code] : nullptr;
 }
 
-static bool readSizes(simdjson::dom::element list, std::vector<int64_t> &sizes) {
+static bool readSizes(simdjson::simdjson_result<simdjson::dom::element> list, std::vector<int64_t> &sizes) {
   simdjson::dom::array array;
   if (list.get(array))
     return false;
@@ -165,9 +165,9 @@ absl::StatusOr<std::vector<ArchivedTensor>> moai::readPt2Tensors(llvm::StringRef
         pickled = false;
       if (pickled || value["tensor_meta"].get(meta) || meta.is_null())
         continue; // an object, not a tensor
-      if (value["path_name"].get(place) || meta["dtype"].get(type) || !storedType(type) ||
-          !readSizes(meta["sizes"].value_unsafe(), tensor.shape) || !readSizes(meta["strides"].value_unsafe(), tensor.strides) ||
-          tensor.shape.size() != tensor.strides.size() || meta["storage_offset"]["as_int"].get(tensor.offset) || tensor.offset < 0)
+      if (value["path_name"].get(place) || meta["dtype"].get(type) || !storedType(type) || !readSizes(meta["sizes"], tensor.shape) ||
+          !readSizes(meta["strides"], tensor.strides) || tensor.shape.size() != tensor.strides.size() ||
+          meta["storage_offset"]["as_int"].get(tensor.offset) || tensor.offset < 0)
         return invalid(path, absl::StrCat(name, ": the entry of '", tensor.name, "' can't be understood"));
       tensor.type = storedType(type);
       std::string where = (folder + llvm::StringRef(place)).str();

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Every bad input is refused with one sentence that says where, what and what to do; nothing is written."""
+import json
 import os
 import unittest
 import zipfile
@@ -289,6 +290,23 @@ class Run(BadInput):
         self.refuse_run("--learning-rate=fast: expected a number", TINY, "--learning-rate=fast", code=2)
         self.refuse_run("--dtype=float8 is not known", TINY, "--dtype=float8", code=2)
         self.refuse_run("--accelerator=h100 is not known; expected none", TINY, "--accelerator=h100", code=2)
+
+    def test_weights_inside_the_archive(self):
+        def archive(config, weight=b"\0" * 16):
+            path = self.folder / "weights.pt2"
+            with zipfile.ZipFile(TINY) as source, zipfile.ZipFile(path, "w") as target:
+                for member in source.namelist():
+                    target.writestr(member, source.read(member))
+                target.writestr("x/data/weights/model_weights_config.json", json.dumps({"config": {"w": config}}))
+                target.writestr("x/data/weights/weight_0", weight)
+            return path
+
+        meta = {"dtype": 7, "sizes": [{"as_int": 4}], "strides": [{"as_int": 1}], "storage_offset": {"as_int": 0}}
+        entry = {"path_name": "weight_0", "use_pickle": False, "tensor_meta": meta}
+        self.refuse_run("the entry of 'w' can't be understood", archive({**entry, "tensor_meta": {"dtype": 7}}))
+        self.refuse_run("the entry of 'w' can't be understood", archive({**entry, "tensor_meta": {**meta, "sizes": [{"as_int": -4}]}}))
+        self.refuse_run("tensor 'w' reaches beyond its data", archive(entry, b"\0" * 12))
+        self.refuse_run("has more elements than can be counted", archive({**entry, "tensor_meta": {**meta, "sizes": [{"as_int": 2**62}] * 2, "strides": [{"as_int": 8}] * 2}}))
 
     def test_files(self):
         self.refuse_run("no such file", self.folder / "none.pt2")
