@@ -286,6 +286,7 @@ class Run(BadInput):
 
     def test_flags(self):
         self.refuse_run("name a model", code=2)
+        self.refuse_run("Did you mean '--steps=3'?", TINY, "--step=3", code=2)
         self.refuse_run("--steps=0: expected a whole number of 1 or more", TINY, "--steps=0", code=2)
         self.refuse_run("--learning-rate=fast: expected a number", TINY, "--learning-rate=fast", code=2)
         self.refuse_run("--dtype=float8 is not known", TINY, "--dtype=float8", code=2)

@@ -141,6 +141,13 @@ class Run(TestCase):
             self.assertIn(prefix + "model.transformer.wte.weight", header)
             self.assertIn(prefix + "model.lm_head.weight", header)  # tied
 
+    def test_standard_output_that_is_full(self):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([TOOL.with_name("moai-run"), TINY], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(len(done.stderr.splitlines()), 1)
+        self.assertIn("moai-run: error: standard output can't be written", done.stderr)
+
     def test_the_same_seed_gives_the_same_losses(self):
         outputs = {seed: run(TINY, "--steps=2", f"--seed={seed}", tool="moai-run")[1] for seed in ("3", "03", "4")}
         self.assertEqual(outputs["3"], outputs["03"])

@@ -7,18 +7,15 @@
 #include "moai/Import/Import.h"
 #include "moai/Passes/Pipelines.h"
 #include "moai/Planner/Planner.h"
+#include "moai/Support/CommandLine.h"
 #include "moai/Support/File.h"
 #include "llvm/Support/CommandLine.h"
-#include "llvm/Support/Path.h"
-#include "llvm/Support/Process.h"
 #include <chrono>
 
 using namespace moai;
 namespace cl = llvm::cl;
 
 namespace {
-
-constexpr int kInputError = 1, kUsageError = 2;
 
 cl::OptionCategory category("Options");
 cl::opt<std::string> model(cl::Positional, cl::desc("MODEL.pt2"), cl::cat(category));
@@ -79,15 +76,6 @@ const char *const kOverview =
     "2 wrong usage.\n";
 
 } // namespace
-
-static int fail(int code, const std::string &sentence) {
-  llvm::errs() << "moai-plan: error: " << sentence << "\n";
-  return code;
-}
-
-static int failUsage(const std::string &sentence) { return fail(kUsageError, absl::StrCat(sentence, "; see moai-plan --help")); }
-
-static int failInput(const absl::Status &status) { return fail(kInputError, std::string(status.message())); }
 
 static std::optional<int64_t> parsePositive(llvm::StringRef text) {
   int64_t number;
@@ -211,18 +199,6 @@ static absl::Status writePlan(const Plan &plan, mlir::ModuleOp trainingGraph, co
   return writeFile(outputFolder + "/plan.json", toText(toJSON(plan, !noTimes)));
 }
 
-// Ends the process with all output written, or says that it can't be. Nothing is taken apart first, which would only cost
-// time.
-[[noreturn]] static void finish() {
-  int code = 0;
-  llvm::outs().flush();
-  if (llvm::outs().has_error()) {
-    code = fail(kInputError, absl::StrCat("standard output can't be written (", llvm::outs().error().message(), ")"));
-    llvm::outs().clear_error();
-  }
-  llvm::sys::Process::Exit(code, /*NoCleanup=*/true);
-}
-
 /// Returns only if something is wrong.
 static int run(Request &request, std::chrono::steady_clock::time_point start) {
   auto sinceStart = [&] { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count(); };
@@ -235,7 +211,7 @@ static int run(Request &request, std::chrono::steady_clock::time_point start) {
   if (configText.getNumOccurrences()) {
     auto config = deriveConfig(configText, request.plan.accelerator.numDevices, request.plan.globalBatches.front());
     if (!config.ok())
-      return fail(kInputError, absl::StrCat("--config=", configText.getValue(), ": ", std::string(config.status().message())));
+      return failInput(absl::StrCat("--config=", configText.getValue(), ": ", std::string(config.status().message())));
     request.plan.config = *config;
   }
   for (const std::string *folder : {&outputFolder.getValue(), &dumpFolder.getValue()})
@@ -284,32 +260,11 @@ static int run(Request &request, std::chrono::steady_clock::time_point start) {
   finish();
 }
 
-// `moai-plan: Unknown command line argument '--frmat'.  Try: ...` and the line after it, which may suggest one, as one sentence.
-static std::string summarizeUsageErrors(llvm::StringRef text, llvm::StringRef program) {
-  std::string prefix = (program + ": ").str(), sentence;
-  llvm::SmallVector<llvm::StringRef> lines;
-  text.split(lines, '\n', 2, /*KeepEmpty=*/false);
-  if (lines.size() > 2)
-    lines.resize(2);
-  for (llvm::StringRef line : lines) {
-    line.consume_front(prefix);
-    if (!sentence.empty() && !line.starts_with("Did you mean"))
-      break;
-    sentence += (sentence.empty() ? "" : "; ") + line.split("  Try:").first.rtrim(" .!").str();
-  }
-  return sentence;
-}
-
 int main(int argc, char **argv) {
   auto start = std::chrono::steady_clock::now();
   cl::HideUnrelatedOptions(category);
-  cl::SetVersionPrinter([](llvm::raw_ostream &os) { os << "moai-plan " MOAI_VERSION "\n"; });
-  std::string usageErrors;
-  llvm::raw_string_ostream usageStream(usageErrors);
-  if (!cl::ParseCommandLineOptions(argc, argv, kOverview, &usageStream)) {
-    // Wrong values of switches have been told by then, on standard error.
-    return usageStream.str().empty() ? kUsageError : failUsage(summarizeUsageErrors(usageErrors, llvm::sys::path::filename(argv[0])));
-  }
+  if (!parseCommandLine(argc, argv, "moai-plan", kOverview))
+    return kUsageError;
   if (listThem) {
     llvm::outs() << listAccelerators();
     finish();

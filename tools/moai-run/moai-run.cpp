@@ -8,14 +8,13 @@
 #include "moai/Import/Import.h"
 #include "moai/Import/Weights.h"
 #include "moai/Passes/Pipelines.h"
+#include "moai/Support/CommandLine.h"
 #include "llvm/Support/CommandLine.h"
 
 using namespace moai;
 namespace cl = llvm::cl;
 
 namespace {
-
-constexpr int kInputError = 1, kUsageError = 2;
 
 cl::OptionCategory category("Options");
 cl::opt<std::string> model(cl::Positional, cl::desc("MODEL.pt2"), cl::cat(category));
@@ -44,13 +43,7 @@ const char *const kOverview =
 
 } // namespace
 
-static int fail(int code, absl::string_view sentence) {
-  llvm::errs() << "moai-run: error: " << std::string(sentence) << "\n";
-  return code;
-}
-
-static int failUsage(const std::string &sentence) { return fail(kUsageError, absl::StrCat(sentence, "; see moai-run --help")); }
-
+/// Returns only if something is wrong.
 static int run(const ExecuteOptions &options, const AdamW &optimizer, int64_t steps) {
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
   context.loadDialect<MoaiDialect, mlir::func::FuncDialect>();
@@ -58,11 +51,11 @@ static int run(const ExecuteOptions &options, const AdamW &optimizer, int64_t st
   importOptions.bufferUpdates = true;
   auto imported = importPt2(model, importOptions, context);
   if (!imported.ok())
-    return fail(kInputError, imported.status().message());
+    return failInput(imported.status());
   if (!imported->summary.hasLoss)
-    return fail(kInputError, absl::StrCat(model.getValue(), ": the graph returns no loss, so there is no training step to run"));
+    return failInput(absl::StrCat(model.getValue(), ": the graph returns no loss, so there is no training step to run"));
   if (absl::Status status = buildTrainingGraph(*imported->module); !status.ok())
-    return fail(kInputError, absl::StrCat(model.getValue(), ": ", status.message()));
+    return failInput(absl::StrCat(model.getValue(), ": ", status.message()));
 
   TrainingRun training(*imported->module, imported->tiedParameters, options);
   for (bool isWeights : {true, false}) {
@@ -71,19 +64,19 @@ static int run(const ExecuteOptions &options, const AdamW &optimizer, int64_t st
       continue;
     auto tensors = readSafetensors(path);
     if (!tensors.ok())
-      return fail(kInputError, tensors.status().message());
+      return failInput(tensors.status());
     absl::Status status = isWeights ? training.takeWeights(*tensors, path) : training.takeInputs(*tensors, path);
     if (!status.ok())
-      return fail(kInputError, status.message());
+      return failInput(status);
   }
   auto archived = readPt2Tensors(model);
   if (!archived.ok())
-    return fail(kInputError, archived.status().message());
+    return failInput(archived.status());
   StoredTensors own;
   for (const ArchivedTensor &tensor : *archived) {
     auto decoded = decodeTensor(tensor.name, tensor.type, tensor.shape, tensor.strides, tensor.offset, tensor.bytes);
     if (!decoded.ok())
-      return fail(kInputError, absl::StrCat(model.getValue(), ": ", decoded.status().message()));
+      return failInput(absl::StrCat(model.getValue(), ": ", decoded.status().message()));
     own[tensor.name] = std::move(*decoded);
   }
   training.takeMissing(own);
@@ -93,7 +86,7 @@ static int run(const ExecuteOptions &options, const AdamW &optimizer, int64_t st
   for (int64_t i = 1; i <= steps; ++i) {
     auto step = training.run(optimizer, /*keepGradients=*/i == steps && !saveStep.empty());
     if (!step.ok())
-      return fail(kInputError, absl::StrCat(model.getValue(), ": step ", i, ": ", step.status().message()));
+      return failInput(absl::StrCat(model.getValue(), ": step ", i, ": ", step.status().message()));
     llvm::outs() << absl::StrFormat("Loss: %.9g\n", step->loss);
     last = std::move(*step);
   }
@@ -104,15 +97,14 @@ static int run(const ExecuteOptions &options, const AdamW &optimizer, int64_t st
     loss.type = "F32";
     loss.tensor.values = {last.loss};
     if (absl::Status status = writeSafetensors(saveStep, tensors); !status.ok())
-      return fail(kInputError, status.message());
+      return failInput(status);
   }
-  return 0;
+  finish();
 }
 
 int main(int argc, char **argv) {
   cl::HideUnrelatedOptions(category);
-  cl::SetVersionPrinter([](llvm::raw_ostream &os) { os << "moai-run " MOAI_VERSION "\n"; });
-  if (!cl::ParseCommandLineOptions(argc, argv, kOverview, &llvm::errs()))
+  if (!parseCommandLine(argc, argv, "moai-run", kOverview))
     return kUsageError;
   if (model.empty())
     return failUsage("name a model, as in moai-run MODEL.pt2");

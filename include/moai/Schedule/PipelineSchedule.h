@@ -11,7 +11,7 @@ namespace moai {
 
 /// The order of every stage. GPipe: all forwards, then all backwards, last micro-batch first. 1F1B
 /// (PipeDream-Flush, Narayanan et al. 2021): min(m, p-1-stage) forwards, then one forward and one backward in
-/// turn, then the remaining backwards. Unimplemented for the other kinds, InvalidArgument for counts below 1.
+/// turn, then the remaining backwards. The other kinds are refused (kUnimplemented), and counts below 1 (InvalidArgument).
 absl::StatusOr<PipelineOrder> buildSchedule(ScheduleKind kind, int64_t stages, int64_t microBatches);
 
 /// Ok if every stage runs each task exactly once, each forward before its backward, and all stages together reach

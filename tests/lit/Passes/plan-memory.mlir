@@ -1,4 +1,4 @@
-// RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4,batch_per_device=2,data_parallel=2,zero=1">, moai.binding/' %S/Inputs/mlp.mlir | moai-opt -moai-build-backward -moai-candidate-pipeline | FileCheck %s
+// RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4,batch_per_device=2,data_parallel=2,zero=1">, moai.binding/' %S/Inputs/mlp.mlir | moai-opt -moai-build-backward -moai-split-micro-batches -moai-partition-stages -moai-distribute-params -moai-schedule-pipeline | moai-opt -moai-plan-memory | FileCheck %s
 
 // A tensor of a micro-batch is 2 x 8 x 4 floats, 256 bytes; a weight 16 floats, 64 bytes, and its shard 8 floats, 32 bytes.
 //  - parameters: the weight, and on stage 0 the input. gradients: the accumulator. optimizer states: three shards.
