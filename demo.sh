@@ -3,4 +3,4 @@
 source "$(dirname "${BASH_SOURCE[0]}")/.ci/common.sh"
 install_packages
 build release moai-plan
-exec build/bin/moai-plan models/qwen1.5-7b.pt2 --accelerator=4xLarge.2048GB --global-batch=256 --space=moai -o build/demo
+exec build/bin/moai-plan tests/Inputs/models/qwen1.5-7b.pt2 --accelerator=4xLarge.2048GB --global-batch=256 --space=moai -o build/demo

@@ -87,7 +87,6 @@ struct TrainingGraph {
 
   explicit TrainingGraph(DimTable dims) : dims(std::move(dims)) {}
 
-  bool isScalarConstantOne(DimId id) const { return dims.isOne(id); }
   const GraphOp *producerOf(ValueId value) const {
     return value < 0 || values[value].producer < 0 ? nullptr : &ops[values[value].producer];
   }

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 GRAPHS = ROOT / "tests/Inputs/graphs"
 TINY = GRAPHS / "tiny-llama.pt2"
-QWEN = ROOT / "models/qwen1.5-7b.pt2"
+QWEN = ROOT / "tests/Inputs/models/qwen1.5-7b.pt2"
 BIN = Path(os.environ.get("MOAI_BIN", ROOT / "build/bin"))
 TOOL = BIN / "moai-plan"
 

@@ -12,9 +12,9 @@ install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/moai DESTINATION ${CMAKE_INSTALL_I
 install(DIRECTORY ${CMAKE_BINARY_DIR}/include/moai DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN "*.h.inc" PATTERN "CMakeFiles" EXCLUDE)
 
-configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/moaiConfig.cmake.in ${CMAKE_BINARY_DIR}/cmake/moaiConfig.cmake
+configure_package_config_file(${CMAKE_SOURCE_DIR}/lib/cmake/moaiConfig.cmake.in ${CMAKE_BINARY_DIR}/cmake/moaiConfig.cmake
                               INSTALL_DESTINATION ${moai_config_dir})
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/cmake/moaiConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/cmake/moaiConfig.cmake ${CMAKE_BINARY_DIR}/cmake/moaiConfigVersion.cmake
-              ${CMAKE_SOURCE_DIR}/cmake/MoaiMLIR.cmake
+              ${CMAKE_SOURCE_DIR}/lib/cmake/MoaiMLIR.cmake
         DESTINATION ${moai_config_dir})
