@@ -5,6 +5,7 @@
 #include "mlir/Parser/Parser.h"
 #include "moai/Execute/TrainingRun.h"
 #include "moai/Passes/Pipelines.h"
+#include "moai/Planner/Planner.h"
 
 using namespace moai;
 
@@ -40,15 +41,22 @@ void contract(benchmark::State &state) {
 }
 BENCHMARK(contract)->Name("Execute/contract")->Arg(256)->Arg(1024)->Unit(benchmark::kMillisecond);
 
-// A whole training step: forward, backward, AdamW.
+// A whole training step on one device: forward, backward, AdamW.
 void step(benchmark::State &state, const char *graph) {
   BenchContext context;
   ImportedModel model = orDie(importPt2(std::string(MOAI_GRAPHS "/") + graph + ".pt2", {}, context));
   orDie(buildTrainingGraph(*model.module));
-  TrainingRun run(*model.module, model.tiedParameters, {});
-  run.fillTheRest(0);
+  ModelTensors tensors(*model.module, model.tiedParameters);
+  tensors.fillTheRest(0);
+  PlanRequest request;
+  request.accelerator = orDie(resolveAccelerator("h100"));
+  std::string reason;
+  ParallelConfig config;
+  config.batchPerDevice = tensors.batch();
+  auto program = compileCandidate(*model.module, config, request, reason);
+  TrainingRun run = orDie(TrainingRun::create(tensors, *program, {}));
   for (auto _ : state)
-    benchmark::DoNotOptimize(orDie(run.run(AdamW(), /*keepGradients=*/false)).loss);
+    benchmark::DoNotOptimize(orDie(run.run(/*keepGradients=*/false)).loss);
 }
 BENCHMARK_CAPTURE(step, tiny_bert, "tiny-bert")->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(step, tiny_gpt2, "tiny-gpt2")->Unit(benchmark::kMillisecond);

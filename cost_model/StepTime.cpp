@@ -33,7 +33,7 @@ CostBreakdown moai::stepCost(llvm::ArrayRef<StageProgram> stages, const Parallel
                                                                   : CollectiveKind::AllReduce;
       double perBucket = static_cast<double>(collective.bytes) / static_cast<double>(std::max<int64_t>(1, collective.count));
       double seconds = static_cast<double>(collective.count) * collectiveSeconds(kind, perBucket, collective.groupSize, accelerator,
-                                                                                 collective.axis == "tied" ? devicesPerStage : 1);
+                                                                                 collective.axis == "data" ? 1 : devicesPerStage);
       (collective.kind == "all_gather" ? gather : reduce) += seconds;
     }
     cost.parameterGather = std::max(cost.parameterGather, gather);

@@ -208,6 +208,7 @@ void BuildBackwardPass::runOnOperation() {
   FunctionGradients gradients(builder, active);
   Value loss = stepReturn.getOperand(0);
   auto one = gradients.create<GenerateOp>(tensorOf(loss), "full", ArrayRef<double>{1.0});
+  one->setAttr(attrs::kSeed, builder.getUnitAttr());
   gradients.accumulate(loss, one);
 
   auto label = [&](Operation *first, int64_t position) {

@@ -1,6 +1,5 @@
 //===- CandidateInput.cpp - What the passes find on a module ---------------===//
 #include "CandidateInput.h"
-#include "moai/IR/Moai.h"
 
 using namespace mlir;
 using namespace moai;
@@ -14,6 +13,14 @@ FailureOr<ParallelConfig> moai::getConfig(ModuleOp module) {
   // The attribute's verifier has parsed it before.
   return *parseConfig(attribute.getText());
 }
+
+OptimizerPolicyAttr moai::getOptimizerAttr(ModuleOp module) {
+  if (auto attribute = module->getAttrOfType<OptimizerPolicyAttr>(attrs::kOptimizer))
+    return attribute;
+  return OptimizerPolicyAttr::get(module.getContext(), toString(OptimizerPolicy()));
+}
+
+OptimizerPolicy moai::getOptimizer(ModuleOp module) { return *parseOptimizer(getOptimizerAttr(module).getText()); }
 
 func::FuncOp moai::getStep(ModuleOp module) {
   auto step = module.lookupSymbol<func::FuncOp>("step");

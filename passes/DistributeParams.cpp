@@ -16,29 +16,51 @@ using namespace moai;
 namespace {
 
 /// Parameters that are gathered, reduced and updated together: those that one op of one stage reads, of one element type.
+/// Those that other stages have as well are apart.
 struct Bucket {
   int64_t stage = 0;
+  bool isTied = false;
   SmallVector<BlockArgument, 12> parameters;
+
+  Type exported() const { return tensorOf(parameters.front()).getElementType(); }
+};
+
+/// What is left to do for a bucket once its gradients are summed.
+struct PendingUpdate {
+  const Bucket *bucket;
+  SmallVector<Value> gradients, masters, states;
 };
 
 struct DistributeParamsPass : public moai::impl::DistributeParamsBase<DistributeParamsPass> {
   void runOnOperation() override;
 
 private:
+  void readResults();
   void collectBuckets();
-  void distribute(const Bucket &bucket);
+  PendingUpdate distribute(const Bucket &bucket);
+  SmallVector<Value, 12> load(const Bucket &bucket, ArrayRef<SymTensorType> tensors, ValueRange masters);
+  void reduce(const Bucket &bucket, ArrayRef<SymTensorType> tensors, SmallVectorImpl<Value> &gradients);
+  void clip(ArrayRef<PendingUpdate> updates);
+  void applyUpdate(const PendingUpdate &pending, Value squaredNorm);
   void useCopy(BlockArgument parameter, Value copy, int64_t stage);
   SmallVector<Value> accumulate(const Bucket &bucket);
   void sumTied(const Bucket &bucket, SmallVectorImpl<Value> &gradients);
   void finish();
 
   bool isSharded() const { return config.zero > 0; }
+  AllReduceOp tiedSum(BlockArgument parameter);
+  Type elementOf(FloatKind kind, Type exported);
+  Type copyElementOf(Type exported) {
+    return elementOf(config.lowPrecisionParams ? policy.precision.parameter : FloatKind::Float32, exported);
+  }
   /// One flat shard of all the tensors together.
   SymTensorType shardOf(ArrayRef<SymTensorType> tensors, Type element);
-  SmallVector<Value, 12> addArguments(const Bucket &bucket, Attribute role, ArrayRef<Type> types);
+  SmallVector<Value, 12> addArguments(const Bucket &bucket, Attribute role, ArrayRef<Type> types, bool isShard);
 
   // Of the module at hand.
   ParallelConfig config;
+  OptimizerPolicy policy;
+  OptimizerPolicyAttr policyAttribute;
   std::optional<OpBuilder> builder;
   std::optional<OpLabels> labels;
   func::FuncOp step;
@@ -47,13 +69,36 @@ private:
   DenseMap<Value, Value> gradientOf;
   std::vector<Bucket> buckets;
   SmallVector<Attribute> argumentAttributes; ///< arguments are added to the block alone; the function follows at the end
-  SmallVector<Value> updated;
-  SmallVector<Attribute> names; ///< of arguments
-  Operation *lastGather = nullptr;
-  StringAttr nameName, roleName, load, update;
+  SmallVector<Value> results;                ///< of @step: the loss, buffers that the step changes, updated parameters and states
+  SmallVector<Attribute> resultAttributes;   ///< those of the argument whose next value a result is
+  SmallVector<Attribute> names;              ///< of arguments
+  Operation *lastLoad = nullptr;
+  StringAttr nameName, roleName, loadPart, updatePart;
 };
 
 } // namespace
+
+// Null for a parameter of one stage.
+AllReduceOp DistributeParamsPass::tiedSum(BlockArgument parameter) {
+  auto sum = gradientOf.lookup(parameter).getDefiningOp<AllReduceOp>();
+  return sum && sum.getAxis() == "tied" ? sum : AllReduceOp();
+}
+
+Type DistributeParamsPass::elementOf(FloatKind kind, Type exported) {
+  if (!isFloating(exported))
+    return exported;
+  switch (kind) {
+  case FloatKind::Float32:
+    return builder->getF32Type();
+  case FloatKind::BFloat16:
+    return builder->getBF16Type();
+  case FloatKind::Float16:
+    return builder->getF16Type();
+  case FloatKind::Exported:
+    break;
+  }
+  return exported;
+}
 
 // A parameter used on several stages is in a bucket of each.
 void DistributeParamsPass::collectBuckets() {
@@ -61,14 +106,16 @@ void DistributeParamsPass::collectBuckets() {
   for (Operation &op : step.getBody().front().without_terminator()) {
     if (labels->part(&op))
       continue;
-    llvm::MapVector<Type, Bucket> byType;
+    llvm::MapVector<std::pair<Type, unsigned>, Bucket> byType;
     for (Value operand : op.getOperands())
       if (auto argument = dyn_cast<BlockArgument>(operand); argument && gradientOf.count(argument)) {
         int64_t stage = labels->stage(&op);
         if (!placed.insert({argument, stage}).second)
           continue;
-        Bucket &bucket = byType[tensorOf(argument).getElementType()];
+        bool isTied = static_cast<bool>(tiedSum(argument));
+        Bucket &bucket = byType[{tensorOf(argument).getElementType(), isTied}];
         bucket.stage = stage;
+        bucket.isTied = isTied;
         bucket.parameters.push_back(argument);
       }
     for (auto &[type, bucket] : byType)
@@ -83,14 +130,14 @@ SymTensorType DistributeParamsPass::shardOf(ArrayRef<SymTensorType> tensors, Typ
   return SymTensorType::get(&getContext(), Dim((count + config.dataParallel - 1) / config.dataParallel), element);
 }
 
-// Sharded, a bucket's tensors share one argument, which lists their names in order.
-SmallVector<Value, 12> DistributeParamsPass::addArguments(const Bucket &bucket, Attribute role, ArrayRef<Type> types) {
+// A flat shard is one argument for all tensors of its bucket, and lists their names in order.
+SmallVector<Value, 12> DistributeParamsPass::addArguments(const Bucket &bucket, Attribute role, ArrayRef<Type> types, bool isShard) {
   SmallVector<Value, 12> added;
   SmallVector<Attribute, 12> own;
   for (BlockArgument parameter : bucket.parameters)
     own.push_back(names[parameter.getArgNumber()]);
   for (auto [index, type] : llvm::enumerate(types)) {
-    Attribute name = types.size() == own.size() ? own[index] : builder->getArrayAttr(own);
+    Attribute name = isShard ? builder->getArrayAttr(own) : own[index];
     NamedAttribute sorted[] = {{nameName, name}, {roleName, role}};
     argumentAttributes.push_back(DictionaryAttr::getWithSorted(&getContext(), sorted));
     added.push_back(step.getBody().front().addArgument(type, step.getLoc()));
@@ -128,7 +175,7 @@ SmallVector<Value> DistributeParamsPass::accumulate(const Bucket &bucket) {
   SmallVector<Value> gradients;
   for (BlockArgument parameter : bucket.parameters) {
     Value gradient = gradientOf[parameter];
-    if (auto sum = gradient.getDefiningOp<AllReduceOp>(); sum && sum.getAxis() == "tied") {
+    if (AllReduceOp sum = tiedSum(parameter)) {
       auto own = llvm::find_if(sum.getInputs(), [&](Value input) { return labels->stage(input.getDefiningOp()) == bucket.stage; });
       if (own != sum.getInputs().end())
         gradient = *own;
@@ -146,8 +193,11 @@ SmallVector<Value> DistributeParamsPass::accumulate(const Bucket &bucket) {
     builder->setInsertionPointAfter(last);
   else
     builder->setInsertionPoint(stepReturn);
-  SmallVector<Type> types(ValueRange(gradients).getTypes());
-  auto accumulators = addArguments(bucket, builder->getStringAttr("gradient_accumulator"), types);
+  SmallVector<Type> types;
+  for (Value gradient : gradients)
+    types.push_back(
+        SymTensorType::get(&getContext(), tensorOf(gradient).getShape(), elementOf(policy.precision.accumulation, bucket.exported())));
+  auto accumulators = addArguments(bucket, builder->getStringAttr("gradient_accumulator"), types, /*isShard=*/false);
   auto sum = builder->create<AccumulateOp>(step.getLoc(), types, accumulators, gradients);
   labels->place(sum, bucket.stage, /*isBackward=*/true);
   return SmallVector<Value>(sum.getOutputs());
@@ -155,84 +205,174 @@ SmallVector<Value> DistributeParamsPass::accumulate(const Bucket &bucket) {
 
 void DistributeParamsPass::sumTied(const Bucket &bucket, SmallVectorImpl<Value> &gradients) {
   for (auto [parameter, gradient] : llvm::zip(bucket.parameters, gradients))
-    if (auto sum = gradientOf[parameter].getDefiningOp<AllReduceOp>(); sum && sum.getAxis() == "tied") {
+    if (AllReduceOp sum = tiedSum(parameter)) {
       auto reduce =
-          builder->create<AllReduceOp>(step.getLoc(), gradient.getType(), gradient, "tied", static_cast<int64_t>(sum.getInputs().size()));
-      labels->place(reduce, bucket.stage, update);
+          builder->create<AllReduceOp>(step.getLoc(), gradient.getType(), gradient, "tied", sum.getGroupSize(), sum.getStagesAttr());
+      labels->place(reduce, bucket.stage, updatePart);
       gradient = reduce.getOutputs()[0];
     }
 }
 
-void DistributeParamsPass::distribute(const Bucket &bucket) {
-  Location loc = step.getLoc();
-  Type master = builder->getF32Type();
-  SmallVector<SymTensorType, 12> tensors;
-  SmallVector<Type, 12> states, copies;
-  for (BlockArgument parameter : bucket.parameters) {
-    SymTensorType type = tensorOf(parameter), wide = SymTensorType::get(&getContext(), type.getShape(), master);
-    tensors.push_back(type);
-    states.push_back(wide);
-    // Without low-precision parameters the copy that is kept is as wide as the master; kernels compute in the exported type.
-    copies.push_back(config.lowPrecisionParams || !isFloating(type.getElementType()) ? type : wide);
-  }
-  if (isSharded())
-    states.assign(1, shardOf(tensors, master));
-  auto masters = addArguments(bucket, builder->getStringAttr("master_parameter"), states);
-  auto first = addArguments(bucket, builder->getStringAttr("first_moment"), states);
-  auto second = addArguments(bucket, builder->getStringAttr("second_moment"), states);
-
-  // The compute copies are gathered once per step.
-  SmallVector<Value, 12> kept(masters);
+// The compute copies, made once per step: gathered from shards, or cast from masters that are kept in another type. Kernels
+// read a parameter that is its own master itself.
+SmallVector<Value, 12> DistributeParamsPass::load(const Bucket &bucket, ArrayRef<SymTensorType> tensors, ValueRange masters) {
+  Type element = copyElementOf(bucket.exported());
+  SmallVector<Type, 12> copies;
+  for (SymTensorType type : tensors)
+    copies.push_back(type.getElementType() == element ? type : SymTensorType::get(&getContext(), type.getShape(), element));
+  if (!isSharded() && masters[0].getType() == copies[0])
+    return SmallVector<Value, 12>(masters);
+  if (lastLoad)
+    builder->setInsertionPointAfter(lastLoad);
+  else
+    builder->setInsertionPointToStart(&step.getBody().front());
+  SmallVector<Value, 12> kept;
   if (isSharded()) {
-    if (lastGather)
-      builder->setInsertionPointAfter(lastGather);
-    else
-      builder->setInsertionPointToStart(&step.getBody().front());
-    auto gather = builder->create<AllGatherOp>(loc, copies, masters, "data", config.dataParallel);
-    labels->place(gather, bucket.stage, load);
-    lastGather = gather;
+    auto gather = builder->create<AllGatherOp>(step.getLoc(), copies, masters, "data", config.dataParallel);
+    labels->place(gather, bucket.stage, loadPart);
+    lastLoad = gather;
     kept.assign(gather.getOutputs().begin(), gather.getOutputs().end());
+    return kept;
   }
-  for (auto [parameter, copy] : llvm::zip(bucket.parameters, kept))
-    useCopy(parameter, copy, bucket.stage);
-
-  SmallVector<Value> gradients = accumulate(bucket);
-  builder->setInsertionPoint(stepReturn);
-  sumTied(bucket, gradients);
-  Operation *reduce = nullptr;
-  if (isSharded())
-    reduce = builder->create<ReduceScatterOp>(loc, shardOf(tensors, tensorOf(gradients[0]).getElementType()), gradients, "data",
-                                              config.dataParallel);
-  else if (config.dataParallel > 1)
-    reduce = builder->create<AllReduceOp>(loc, ValueRange(gradients).getTypes(), gradients, "data", config.dataParallel);
-  if (reduce) {
-    labels->place(reduce, bucket.stage, update);
-    gradients.assign(reduce->getResults().begin(), reduce->getResults().end());
+  for (auto [master, type] : llvm::zip(masters, copies)) {
+    auto cast = builder->create<CastOp>(step.getLoc(), type, master);
+    labels->place(cast, bucket.stage, loadPart);
+    lastLoad = cast;
+    kept.push_back(cast);
   }
-  SmallVector<Type> outputs;
-  for (unsigned i = 0; i < 3; ++i)
-    outputs.append(states.begin(), states.end());
-  auto optimizer = builder->create<OptimizerOp>(loc, outputs, gradients, masters, first, second, "adamw");
-  labels->place(optimizer, bucket.stage, update);
-  updated.append(optimizer.getOutputs().begin(), optimizer.getOutputs().end());
+  return kept;
 }
 
-// @step returns the loss and the updated states, and no longer takes parameters.
+// Sums gradients over the data axis, in the type that the policy asks for.
+void DistributeParamsPass::reduce(const Bucket &bucket, ArrayRef<SymTensorType> tensors, SmallVectorImpl<Value> &gradients) {
+  Location loc = step.getLoc();
+  Type element = elementOf(policy.precision.gradient, bucket.exported());
+  for (Value &gradient : gradients)
+    if (tensorOf(gradient).getElementType() != element) {
+      auto cast = builder->create<CastOp>(loc, SymTensorType::get(&getContext(), tensorOf(gradient).getShape(), element), gradient);
+      labels->place(cast, bucket.stage, updatePart);
+      gradient = cast;
+    }
+  sumTied(bucket, gradients);
+  Operation *sum = nullptr;
+  if (isSharded())
+    sum = builder->create<ReduceScatterOp>(loc, shardOf(tensors, element), gradients, "data", config.dataParallel);
+  else if (config.dataParallel > 1)
+    sum = builder->create<AllReduceOp>(loc, ValueRange(gradients).getTypes(), gradients, "data", config.dataParallel, DenseI64ArrayAttr());
+  if (!sum)
+    return;
+  labels->place(sum, bucket.stage, updatePart);
+  gradients.assign(sum->getResults().begin(), sum->getResults().end());
+}
+
+PendingUpdate DistributeParamsPass::distribute(const Bucket &bucket) {
+  Type master = elementOf(policy.precision.master, bucket.exported()), state = elementOf(policy.precision.state, bucket.exported());
+  SmallVector<SymTensorType, 12> tensors;
+  SmallVector<Type, 12> masterTypes, stateTypes;
+  for (BlockArgument parameter : bucket.parameters) {
+    SymTensorType type = tensorOf(parameter);
+    tensors.push_back(type);
+    if (isSharded())
+      continue;
+    masterTypes.push_back(SymTensorType::get(&getContext(), type.getShape(), master));
+    stateTypes.push_back(SymTensorType::get(&getContext(), type.getShape(), state));
+  }
+  if (isSharded()) {
+    masterTypes.push_back(shardOf(tensors, master));
+    stateTypes.push_back(shardOf(tensors, state));
+  }
+  bool isOwnMaster = !isSharded() && master == copyElementOf(bucket.exported());
+  PendingUpdate pending;
+  pending.bucket = &bucket;
+  auto masters = addArguments(bucket, builder->getStringAttr(isOwnMaster ? "parameter" : "master_parameter"), masterTypes, isSharded());
+  pending.masters.assign(masters.begin(), masters.end());
+  for (int64_t i = 0; i < policy.numStates(); ++i) {
+    auto states = addArguments(bucket, builder->getStringAttr(i == 0 ? "first_moment" : "second_moment"), stateTypes, isSharded());
+    pending.states.append(states.begin(), states.end());
+  }
+  for (auto [parameter, copy] : llvm::zip(bucket.parameters, load(bucket, tensors, masters)))
+    useCopy(parameter, copy, bucket.stage);
+  pending.gradients = accumulate(bucket);
+  builder->setInsertionPoint(stepReturn);
+  reduce(bucket, tensors, pending.gradients);
+  return pending;
+}
+
+void DistributeParamsPass::applyUpdate(const PendingUpdate &pending, Value squaredNorm) {
+  SmallVector<Value> taken(pending.masters);
+  taken.append(pending.states);
+  auto optimizer = builder->create<OptimizerOp>(step.getLoc(), ValueRange(taken).getTypes(), pending.gradients, pending.masters,
+                                                pending.states, squaredNorm, policyAttribute);
+  labels->place(optimizer, pending.bucket->stage, updatePart);
+  for (auto [argument, output] : llvm::zip(taken, optimizer.getOutputs())) {
+    results.push_back(output);
+    resultAttributes.push_back(argumentAttributes[cast<BlockArgument>(argument).getArgNumber()]);
+  }
+}
+
+// Every stage needs the norm over the gradients of all stages. A tied parameter counts on the first stage that has it.
+void DistributeParamsPass::clip(ArrayRef<PendingUpdate> updates) {
+  Location loc = step.getLoc();
+  Type scalar = SymTensorType::get(&getContext(), ArrayRef<Dim>(), builder->getF32Type());
+  SmallVector<Value> norms(config.numStages);
+  for (int64_t stage = 0; stage < config.numStages; ++stage) {
+    SmallVector<Value> counted;
+    for (const PendingUpdate &pending : updates) {
+      AllReduceOp tied = tiedSum(pending.bucket->parameters.front());
+      if (pending.bucket->stage == stage && (!tied || tied.getStages()->front() == stage))
+        counted.append(pending.gradients);
+    }
+    Operation *norm = counted.empty() ? builder->create<GenerateOp>(loc, scalar, "full", ArrayRef<double>{0.0}).getOperation()
+                                      : builder->create<SquaredNormOp>(loc, scalar, counted).getOperation();
+    labels->place(norm, stage, updatePart);
+    auto sumOver = [&](StringRef axis, int64_t size, DenseI64ArrayAttr stages) {
+      if (size == 1)
+        return;
+      norm = builder->create<AllReduceOp>(loc, scalar, norm->getResult(0), axis, size, stages);
+      labels->place(norm, stage, updatePart);
+    };
+    sumOver("data", isSharded() ? config.dataParallel : 1, {});
+    sumOver("stage", config.numStages, builder->getDenseI64ArrayAttr(llvm::to_vector(llvm::seq<int64_t>(0, config.numStages))));
+    norms[stage] = norm->getResult(0);
+  }
+  for (const PendingUpdate &pending : updates)
+    applyUpdate(pending, norms[pending.bucket->stage]);
+}
+
+// @step no longer takes parameters, and returns the loss and the next value of all that it changes.
 void DistributeParamsPass::finish() {
   Block &body = step.getBody().front();
-  SmallVector<Value> results{stepReturn.getOperand(0)};
-  results.append(updated);
   stepReturn->setOperands(results);
   for (Operation &op : llvm::make_early_inc_range(llvm::drop_begin(llvm::reverse(body))))
     if (auto sum = dyn_cast<AllReduceOp>(op); sum && sum.getAxis() == "tied" && sum->use_empty() && labels->stage(sum) < 0)
       sum->erase();
   step.setFunctionType(builder->getFunctionType(body.getArgumentTypes(), ValueRange(results).getTypes()));
   step.setAllArgAttrs(argumentAttributes);
+  step.setAllResultAttrs(resultAttributes);
   BitVector unused(step.getNumArguments());
   for (BlockArgument parameter : parameters)
     if (parameter.use_empty())
       unused.set(parameter.getArgNumber());
   step.eraseArguments(unused);
+}
+
+// The loss, buffers that the forward changes (which have names), and gradients in the order of the parameters.
+void DistributeParamsPass::readResults() {
+  Builder attributes(&getContext());
+  results.assign({stepReturn.getOperand(0)});
+  resultAttributes.assign({attributes.getDictionaryAttr(attributes.getNamedAttr(attrs::kRole, attributes.getStringAttr("loss")))});
+  unsigned next = 1;
+  for (; next < stepReturn.getNumOperands(); ++next) {
+    auto name = step.getResultAttrOfType<StringAttr>(next, attrs::kName);
+    if (!name)
+      break;
+    NamedAttribute sorted[] = {{nameName, name}, {roleName, attributes.getStringAttr("buffer")}};
+    results.push_back(stepReturn.getOperand(next));
+    resultAttributes.push_back(DictionaryAttr::getWithSorted(&getContext(), sorted));
+  }
+  gradientOf.clear();
+  for (auto [parameter, gradient] : llvm::zip(parameters, stepReturn.getOperands().drop_front(next)))
+    gradientOf[parameter] = gradient;
 }
 
 void DistributeParamsPass::runOnOperation() {
@@ -242,21 +382,21 @@ void DistributeParamsPass::runOnOperation() {
   if (failed(parsed) || !step)
     return signalPassFailure();
   config = *parsed;
+  policyAttribute = getOptimizerAttr(module);
+  policy = getOptimizer(module);
   builder.emplace(&getContext());
   labels.emplace(&getContext());
   nameName = builder->getStringAttr(attrs::kName);
   roleName = builder->getStringAttr(attrs::kRole);
-  load = builder->getStringAttr("load");
-  update = builder->getStringAttr("update");
+  loadPart = builder->getStringAttr("load");
+  updatePart = builder->getStringAttr("update");
   Block &body = step.getBody().front();
   stepReturn = cast<func::ReturnOp>(body.getTerminator());
   parameters.clear();
-  gradientOf.clear();
   buckets.clear();
   argumentAttributes.clear();
-  updated.clear();
   names.clear();
-  lastGather = nullptr;
+  lastLoad = nullptr;
   Attribute parameterRole = builder->getStringAttr("parameter");
   for (BlockArgument argument : body.getArguments()) {
     DictionaryAttr dictionary = step.getArgAttrDict(argument.getArgNumber());
@@ -265,11 +405,16 @@ void DistributeParamsPass::runOnOperation() {
     if (dictionary && dictionary.get(roleName) == parameterRole)
       parameters.push_back(argument);
   }
-  for (auto [parameter, gradient] : llvm::zip(parameters, stepReturn.getOperands().drop_front()))
-    gradientOf[parameter] = gradient;
+  readResults();
 
   collectBuckets();
-  for (const Bucket &bucket : buckets)
-    distribute(bucket);
+  std::vector<PendingUpdate> updates;
+  for (const Bucket &bucket : buckets) {
+    updates.push_back(distribute(bucket));
+    if (policy.maxGradientNorm == 0)
+      applyUpdate(updates.back(), Value());
+  }
+  if (policy.maxGradientNorm > 0)
+    clip(updates);
   finish();
 }

@@ -41,17 +41,6 @@ FunctionMemory MemoryWalk::walk(func::FuncOp function, ArrayRef<ConsumedStorage>
     values[consumed[number].owner].size = consumed[number].bytes;
   }
 
-  // Whoever computes a loss holds the model's logits meanwhile, also if the loss reads a copy of them in another shape or type.
-  auto holdLogits = [&](CrossEntropyOp loss, size_t index) {
-    Value value = loss.getLogits();
-    while (Operation *op = value.getDefiningOp()) {
-      if (!isa<CastOp, ViewOpInterface>(op))
-        break;
-      value = op->getOperand(0);
-    }
-    values[values[numbers.find(value)->second].root].lastUse = index;
-  };
-
   // First the last use of every storage, then the sweep.
   SmallVector<const FunctionMemory *> callees;
   size_t index = 0;
@@ -70,7 +59,7 @@ FunctionMemory MemoryWalk::walk(func::FuncOp function, ArrayRef<ConsumedStorage>
     } else {
       storage.visit(op);
       if (auto loss = dyn_cast<CrossEntropyOp>(op))
-        holdLogits(loss, index);
+        values[values[numbers.find(getHeldLogits(loss))->second].root].lastUse = index;
       for (Value result : op.getResults()) {
         unsigned number = add(result, bytes(result));
         if (Value root = storage.rootOf(result); root != result)

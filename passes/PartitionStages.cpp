@@ -43,7 +43,7 @@ struct PartitionStagesPass : public moai::impl::PartitionStagesBase<PartitionSta
   void runOnOperation() override;
 
 private:
-  LogicalResult collectAtoms(func::FuncOp step, const ParallelConfig &config, CandidateAnalyses &analyses);
+  LogicalResult collectAtoms(func::FuncOp step, const ParallelConfig &config, const OptimizerPolicy &policy, CandidateAnalyses &analyses);
   /// First atom of each stage, which has that many micro-batches in flight.
   SmallVector<size_t> split(ArrayRef<int64_t> inFlight, int64_t limit) const;
   void labelOps(func::FuncOp step, ArrayRef<size_t> starts);
@@ -58,16 +58,19 @@ private:
 } // namespace
 
 /// Bytes of a parameter on each device of its stage, as DistributeParams will lay it out.
-static int64_t countStateBytes(SymTensorType type, const ParallelConfig &config, const DimBinding &binding) {
-  constexpr int64_t kMasterAndMoments = 3 * sizeof(float);
-  int64_t elements = type.countElements(binding), whole = type.countBytes(binding);
-  if (config.zero == 0)
-    return elements * kMasterAndMoments + whole;
-  int64_t copy = config.lowPrecisionParams ? whole : elements * static_cast<int64_t>(sizeof(float));
-  return elements * kMasterAndMoments / config.dataParallel + copy + whole;
+static int64_t countStateBytes(SymTensorType type, const ParallelConfig &config, const OptimizerPolicy &policy, const DimBinding &binding) {
+  int64_t elements = type.countElements(binding), exported = elements ? type.countBytes(binding) / elements : 0;
+  const PrecisionPolicy &precision = policy.precision;
+  int64_t copy = widthOf(config.lowPrecisionParams ? precision.parameter : FloatKind::Float32, exported);
+  int64_t master = widthOf(precision.master, exported), states = policy.numStates() * widthOf(precision.state, exported);
+  int64_t gradient = config.numMicroBatches > 1 ? widthOf(precision.accumulation, exported) : exported;
+  if (config.zero > 0)
+    return elements * (master + states) / config.dataParallel + elements * (copy + gradient);
+  return elements * (states + master + (master == copy ? 0 : copy) + gradient);
 }
 
-LogicalResult PartitionStagesPass::collectAtoms(func::FuncOp step, const ParallelConfig &config, CandidateAnalyses &analyses) {
+LogicalResult PartitionStagesPass::collectAtoms(func::FuncOp step, const ParallelConfig &config, const OptimizerPolicy &policy,
+                                                CandidateAnalyses &analyses) {
   atoms.clear();
   MemoryWalk &memory = analyses.memory;
   auto storageBytes = [&](OpResult result) {
@@ -96,7 +99,7 @@ LogicalResult PartitionStagesPass::collectAtoms(func::FuncOp step, const Paralle
       for (Value operand : op.getOperands())
         if (auto argument = dyn_cast<BlockArgument>(operand))
           if (step.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kRole) == "parameter")
-            atom.stateBytes += countStateBytes(tensorOf(argument), config, memory.bytes.getBinding());
+            atom.stateBytes += countStateBytes(tensorOf(argument), config, policy, memory.bytes.getBinding());
       for (OpResult result : op.getResults())
         if (llvm::any_of(result.getUsers(), [&](Operation *user) { return labels->isBackward(user); }))
           atom.savedBytes += storageBytes(result);
@@ -188,11 +191,13 @@ void PartitionStagesPass::replicateInactive(func::FuncOp step) {
       if (int64_t stage = labels->stage(user); stage >= 0 && !llvm::is_contained(users, stage))
         users.push_back(stage);
     llvm::sort(users);
-    if (users.empty()) {
-      if (op.use_empty())
-        op.erase();
+    if (users.empty() && op.use_empty()) {
+      op.erase();
       continue;
     }
+    // What only the step's results need (a counter of steps) can be made anywhere.
+    if (users.empty())
+      users.push_back(0);
     for (int64_t stage : llvm::drop_begin(users)) {
       Operation *copy = op.clone();
       labels->setStage(copy, stage);
@@ -228,6 +233,7 @@ void PartitionStagesPass::separateTied(func::FuncOp step) {
       continue;
     SmallVector<Value> parts;
     SmallVector<Type> types;
+    SmallVector<int64_t> stages;
     for (auto &[stage, leaves] : byStage) {
       llvm::sort(leaves, [](Value a, Value b) { return a.getDefiningOp()->isBeforeInBlock(b.getDefiningOp()); });
       Value part = leaves.front();
@@ -239,9 +245,12 @@ void PartitionStagesPass::separateTied(func::FuncOp step) {
       }
       parts.push_back(part);
       types.push_back(part.getType());
+      stages.push_back(stage);
     }
     builder.setInsertionPoint(stepReturn);
-    auto sum = builder.create<AllReduceOp>(stepReturn.getLoc(), types, parts, "tied", static_cast<int64_t>(parts.size()));
+    llvm::sort(stages);
+    auto sum = builder.create<AllReduceOp>(stepReturn.getLoc(), types, parts, "tied", static_cast<int64_t>(parts.size()),
+                                           builder.getDenseI64ArrayAttr(stages));
     sum->setAttr(attrs::kPart, builder.getStringAttr("update"));
     returned.set(sum.getOutputs()[0]);
     for (ElementwiseOp add : adds)
@@ -318,7 +327,7 @@ void PartitionStagesPass::runOnOperation() {
     own.emplace(*ownAccelerator, getBinding(module), 1.0, memoryLimit);
   }
   CandidateAnalyses &analyses = shared ? *shared : *own;
-  if (failed(collectAtoms(step, *config, analyses)))
+  if (failed(collectAtoms(step, *config, getOptimizer(module), analyses)))
     return signalPassFailure();
   if (static_cast<int64_t>(atoms.size()) < config->numStages) {
     module.emitError() << "has " << atoms.size() << " ops to put on " << config->numStages << " stages";

@@ -78,7 +78,8 @@ LogicalResult SchedulePipelinePass::collectParts(func::FuncOp step, int64_t numS
 func::FuncOp SchedulePipelinePass::outlinePart(Location loc, StringRef name, size_t number, const Parts &parts,
                                                SmallVectorImpl<Value> &inputs) {
   MLIRContext *context = &getContext();
-  StringAttr blockName = StringAttr::get(context, attrs::kBlock), recomputeName = StringAttr::get(context, attrs::kRecompute);
+  StringAttr blockName = StringAttr::get(context, attrs::kBlock), recomputeName = StringAttr::get(context, attrs::kRecompute),
+             seedName = StringAttr::get(context, attrs::kSeed);
   const PartContent &content = parts.contents[number];
   auto function = func::FuncOp::create(loc, name, FunctionType::get(context, {}, {}));
   function.setPrivate();
@@ -103,7 +104,7 @@ func::FuncOp SchedulePipelinePass::outlinePart(Location loc, StringRef name, siz
     }
     // The place is told by the function now.
     SmallVector<NamedAttribute, 2> kept;
-    for (StringAttr keptName : {blockName, recomputeName})
+    for (StringAttr keptName : {blockName, recomputeName, seedName})
       if (Attribute value = op->getDiscardableAttr(keptName))
         kept.push_back({keptName, value});
     op->setDiscardableAttrs(DictionaryAttr::getWithSorted(context, kept));
@@ -153,13 +154,17 @@ void SchedulePipelinePass::outlineStage(func::FuncOp step, int64_t stage, const 
   }
 
   SmallVector<Value> results;
-  for (Value value : step.getBody().front().getTerminator()->getOperands())
-    if (auto it = inStage.find(value); it != inStage.end() && value.getDefiningOp())
+  SmallVector<Attribute> resultAttributes;
+  for (auto [number, value] : llvm::enumerate(step.getBody().front().getTerminator()->getOperands()))
+    if (auto it = inStage.find(value); it != inStage.end() && value.getDefiningOp()) {
       results.push_back(it->second);
+      resultAttributes.push_back(step.getResultAttrDict(number));
+    }
   builder.setInsertionPointToEnd(stageBody);
   builder.create<func::ReturnOp>(loc, results);
   stageFunction.setFunctionType(builder.getFunctionType(stageBody->getArgumentTypes(), ValueRange(results).getTypes()));
   stageFunction.setAllArgAttrs(argumentAttributes);
+  stageFunction.setAllResultAttrs(resultAttributes);
   stageFunction->setAttr(attrs::kStage, builder.getI64IntegerAttr(stage));
   SmallVector<int64_t> tasks;
   for (const PipelineTask &task : order)

@@ -31,6 +31,7 @@ public:
   DimBinding binding;
   bool float64 = false; ///< products in double instead of float
   uint64_t *randomState = nullptr;
+  int64_t step = 1; ///< of the training run, from 1
   std::string error;
 };
 
@@ -57,6 +58,9 @@ void addElementwiseKernels(KernelTable &table);
 void addReductionKernels(KernelTable &table);
 void addViewKernels(KernelTable &table);
 void addIndexKernels(KernelTable &table);
+void addDistributionKernels(KernelTable &table);
+/// All of them.
+void addAllKernels(KernelTable &table);
 
 using Offsets = llvm::SmallVector<int64_t, 4>;
 

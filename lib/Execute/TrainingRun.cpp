@@ -1,244 +1,136 @@
-//===- TrainingRun.cpp - Steps of a training graph -------------------------===//
+//===- TrainingRun.cpp - Training steps on virtual devices -----------------===//
 #include "moai/Execute/TrainingRun.h"
+#include "Collectives.h"
+#include "Kernels.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "moai/IR/Moai.h"
-#include "llvm/ADT/StringSet.h"
+#include "llvm/ADT/MapVector.h"
 #include <cmath>
-#include <random>
 
 using namespace mlir;
 using namespace moai;
 
-static std::string storedType(Type type) {
-  if (type.isF64())
-    return "F64";
-  if (type.isF16())
-    return "F16";
-  if (type.isBF16())
-    return "BF16";
-  if (type.isInteger(1))
-    return "BOOL";
-  if (type.isInteger())
-    return absl::StrCat("I", type.getIntOrFloatBitWidth());
-  return "F32";
+absl::StatusOr<TrainingRun> TrainingRun::create(const ModelTensors &model, ModuleOp program, const ExecuteOptions &options) {
+  auto grid = DeviceGrid::create(program, options);
+  if (!grid.ok())
+    return grid.status();
+  if ((*grid)->config().globalBatch() != model.batch())
+    return absl::InvalidArgumentError(absl::StrCat("the configuration is for a batch of ", (*grid)->config().globalBatch(),
+                                                   ", the inputs hold ", model.batch(), " samples"));
+  TrainingRun run(model, std::move(*grid));
+  run.place();
+  return run;
 }
 
-TrainingRun::TrainingRun(ModuleOp trainingGraph, const std::vector<std::pair<std::string, std::string>> &aliases,
-                         const ExecuteOptions &options)
-    : module(trainingGraph), options(options) {
-  auto step = module.lookupSymbol<func::FuncOp>("step");
-  for (BlockArgument value : step.getArguments()) {
-    Argument argument;
-    unsigned number = value.getArgNumber();
-    if (auto role = step.getArgAttrOfType<StringAttr>(number, attrs::kRole))
-      argument.role = role.str();
-    if (auto name = step.getArgAttrOfType<StringAttr>(number, attrs::kName))
-      argument.name = name.str();
-    for (const auto &[alias, name] : aliases)
-      if (name == argument.name)
-        argument.aliases.push_back(alias);
-    argument.elementType = tensorOf(value).getElementType();
-    argument.type = storedType(argument.elementType);
-    argument.trained = argument.role == "parameter";
-    arguments.push_back(std::move(argument));
+//===----------------------------------------------------------------------===//
+// Tensors to devices and back
+//===----------------------------------------------------------------------===//
+
+static bool isParameter(const DeviceGrid::Argument &argument) {
+  return argument.role == "parameter" || argument.role == "master_parameter";
+}
+
+// Positions [begin, begin + shape) of a tensor.
+static Tensor slice(const Tensor &whole, ArrayRef<int64_t> begin, ArrayRef<int64_t> shape) {
+  Tensor part{shape};
+  Offsets strides = rowMajorStrides(whole.shape);
+  int64_t first = 0;
+  for (size_t i = 0; i < begin.size(); ++i)
+    first += begin[i] * strides[i];
+  size_t next = 0;
+  walk<1>(shape, {strides}, [&](auto at) { part.values[next++] = whole.values[first + at[0]]; });
+  return part;
+}
+
+void TrainingRun::placeInput(int64_t device, size_t number, const Tensor &whole) {
+  const ParallelConfig &config = grid->config();
+  const DeviceGrid::Argument &argument = grid->arguments(grid->stageOf(device))[number];
+  for (int64_t microBatch = 0; microBatch < config.numMicroBatches; ++microBatch) {
+    int64_t sample = (grid->replicaOf(device) * config.numMicroBatches + microBatch) * config.batchPerDevice;
+    SmallVector<int64_t> begin;
+    for (int64_t multiple : argument.batchMultiple)
+      begin.push_back(sample * multiple);
+    grid->set(device, number, std::make_shared<Tensor>(slice(whole, begin, argument.shape)), microBatch);
   }
 }
 
-//===----------------------------------------------------------------------===//
-// Where the numbers come from
-//===----------------------------------------------------------------------===//
-
-absl::Status TrainingRun::take(Argument &argument, const std::string &key, const StoredTensor &stored, StringRef path) {
-  unsigned number = static_cast<unsigned>(&argument - arguments.data());
-  auto step = module.lookupSymbol<func::FuncOp>("step");
-  auto expected = tensorOf(step.getArgument(number)).getDims().evaluate(getBinding(module));
-  if (stored.tensor.shape != expected)
-    return absl::InvalidArgumentError(absl::StrCat(path.str(), ": tensor '", key, "' has the shape [",
-                                                   absl::StrJoin(stored.tensor.shape, ", "), "], the graph takes [",
-                                                   absl::StrJoin(expected, ", "), "]"));
-  auto isInteger = [](StringRef type) { return type == "BOOL" || type.starts_with("I") || type == "U8"; };
-  if (stored.type != argument.type && !(isInteger(stored.type) && isInteger(argument.type)))
-    return absl::InvalidArgumentError(
-        absl::StrCat(path.str(), ": tensor '", key, "' is of type ", stored.type, ", the graph takes ", argument.type));
-  argument.tensor = std::make_shared<Tensor>(stored.tensor);
-  return absl::OkStatus();
-}
-
-absl::Status TrainingRun::takeWeights(const StoredTensors &tensors, StringRef path) {
-  llvm::StringSet<> used;
-  for (Argument &argument : arguments) {
-    if (argument.role == "input")
-      continue;
-    llvm::SmallVector<std::string, 2> names{argument.name};
-    names.append(argument.aliases.begin(), argument.aliases.end());
-    for (const std::string &name : names)
-      for (const char *prefix : {"param.", "buffer.", "constant.", ""}) {
-        auto it = tensors.find(prefix + name);
-        if (it == tensors.end() || !used.insert(it->first).second)
+void TrainingRun::place() {
+  for (int64_t device = 0; device < grid->numDevices(); ++device)
+    for (auto [number, argument] : llvm::enumerate(grid->arguments(grid->stageOf(device)))) {
+      if (argument.role == "gradient_accumulator")
+        continue;
+      Tensor tensor(argument.shape);
+      if (!StringRef(argument.role).ends_with("_moment")) {
+        TensorList whole;
+        for (const std::string &name : argument.names)
+          whole.push_back(model->find(name)->tensor);
+        if (argument.role == "input") {
+          placeInput(device, number, *whole.front());
           continue;
-        if (absl::Status status = take(argument, it->first, it->second, path); !status.ok())
-          return status;
+        }
+        tensor = argument.isShard ? shardOf(whole, grid->config().dataParallel, grid->replicaOf(device)) : *whole.front();
+        roundTo(argument.elementType, tensor.values);
       }
-    if (!argument.tensor && argument.role == "parameter")
-      return absl::InvalidArgumentError(absl::StrCat(path.str(), ": has no tensor 'param.", argument.name, "', which the graph needs"));
-  }
-  // Buffers that were folded away may be left over; parameters may not.
-  for (const auto &[key, stored] : tensors)
-    if (StringRef(key).starts_with("param.") && !used.contains(key))
-      return absl::InvalidArgumentError(absl::StrCat(path.str(), ": the graph has no parameter for tensor '", key, "'"));
-  return absl::OkStatus();
-}
-
-absl::Status TrainingRun::takeInputs(const StoredTensors &tensors, StringRef path) {
-  llvm::StringSet<> used;
-  for (Argument &argument : arguments) {
-    if (argument.role != "input")
-      continue;
-    auto it = tensors.find("input." + argument.name);
-    if (it == tensors.end())
-      it = tensors.find(argument.name);
-    if (it == tensors.end())
-      return absl::InvalidArgumentError(absl::StrCat(path.str(), ": has no tensor 'input.", argument.name, "', which the graph needs"));
-    used.insert(it->first);
-    if (absl::Status status = take(argument, it->first, it->second, path); !status.ok())
-      return status;
-  }
-  for (const auto &[key, stored] : tensors)
-    if (StringRef(key).starts_with("input.") && !used.contains(key))
-      return absl::InvalidArgumentError(absl::StrCat(path.str(), ": the graph has no input for tensor '", key, "'"));
-  return absl::OkStatus();
-}
-
-void TrainingRun::takeMissing(const StoredTensors &tensors) {
-  for (Argument &argument : arguments)
-    if (auto it = tensors.find(argument.name); !argument.tensor && it != tensors.end())
-      take(argument, it->first, it->second, "").IgnoreError();
-}
-
-// The least of what an integer input, or a value computed from it by integer ops, is used to index.
-int64_t TrainingRun::indexLimit(unsigned number) {
-  DimBinding binding = getBinding(module);
-  int64_t limit = 2;
-  bool found = false;
-  auto narrow = [&](Dim dim) {
-    int64_t size = dim.evaluate(binding);
-    limit = found ? std::min(limit, size) : size;
-    found = true;
-  };
-  SmallVector<Value> queue{module.lookupSymbol<func::FuncOp>("step").getArgument(number)};
-  DenseSet<Value> seen;
-  while (!queue.empty()) {
-    Value value = queue.pop_back_val();
-    if (!seen.insert(value).second)
-      continue;
-    for (OpOperand &use : value.getUses()) {
-      Operation *op = use.getOwner();
-      if (auto embedding = dyn_cast<EmbeddingOp>(op); embedding && embedding.getIndices() == value)
-        narrow(tensorOf(embedding.getWeight()).getShape()[0]);
-      else if (auto loss = dyn_cast<CrossEntropyOp>(op); loss && loss.getTarget() == value)
-        narrow(tensorOf(loss.getLogits()).getShape().back());
-      else if (auto gather = dyn_cast<GatherOp>(op); gather && gather.getInput() != value)
-        narrow(tensorOf(gather.getInput()).getShape()[gather.getDims()[use.getOperandNumber() - 1]]);
-      else if (auto call = dyn_cast<func::CallOp>(op))
-        queue.push_back(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(op, call.getCalleeAttr()).getArgument(use.getOperandNumber()));
-      else
-        for (Value result : op->getResults())
-          if (tensorOf(result).getElementType().isInteger())
-            queue.push_back(result);
+      grid->set(device, number, std::make_shared<Tensor>(std::move(tensor)));
     }
-  }
-  return std::max<int64_t>(1, limit);
 }
 
-void TrainingRun::fillTheRest(uint64_t seed) {
-  auto step = module.lookupSymbol<func::FuncOp>("step");
-  DimBinding binding = getBinding(module);
-  for (auto [number, argument] : llvm::enumerate(arguments)) {
-    if (argument.tensor)
-      continue;
-    std::mt19937_64 random(seed * 1000003 + number);
-    auto uniform = [&] { return static_cast<double>(random() >> 11) * 0x1p-53; };
-    Tensor tensor(tensorOf(step.getArgument(number)).getDims().evaluate(binding));
-    int64_t limit = argument.elementType.isInteger() ? indexLimit(number) : 0;
-    for (double &value : tensor.values)
-      if (limit)
-        value = std::floor(uniform() * static_cast<double>(limit));
-      else if (argument.role == "input")
-        value = 2 * uniform() - 1;
-      else if (tensor.rank() == 1)
-        value = StringRef(argument.name).ends_with("bias") ? 0 : 1;
-      else
-        value = 0.04 * std::sqrt(3.0) * (uniform() - 0.5);
-    roundTo(argument.elementType, tensor.values);
-    argument.tensor = std::make_shared<Tensor>(std::move(tensor));
-  }
+std::vector<std::pair<const ModelTensor *, Tensor>> TrainingRun::join(const DeviceGrid::Argument &argument, const Parts &parts) const {
+  std::vector<std::pair<const ModelTensor *, Tensor>> whole;
+  if (!argument.isShard)
+    return {{model->find(argument.names.front()), *parts.front()}};
+  SmallVector<SmallVector<int64_t, 4>> shapes;
+  for (const std::string &name : argument.names)
+    shapes.push_back(model->find(name)->tensor->shape);
+  for (auto [name, tensor] : llvm::zip(argument.names, joinShards(parts, shapes)))
+    whole.push_back({model->find(name), std::move(tensor)});
+  return whole;
+}
+
+void TrainingRun::store(StoredTensors &into, StringRef prefix, const ModelTensor &tensor, Tensor content) const {
+  if (!grid->computesInDouble())
+    roundTo(tensor.elementType, content.values);
+  for (const std::string &alias : tensor.aliases)
+    into[(prefix + alias).str()] = {tensor.type, content};
+  into[(prefix + tensor.name).str()] = {tensor.type, std::move(content)};
 }
 
 //===----------------------------------------------------------------------===//
 // Steps
 //===----------------------------------------------------------------------===//
 
-absl::StatusOr<TrainingRun::Step> TrainingRun::run(const AdamW &optimizer, bool keepGradients) {
-  Executor::Values values;
-  for (const Argument &argument : arguments)
-    values.push_back(argument.tensor);
-  ExecuteOptions own = options;
-  own.seed = options.seed + static_cast<uint64_t>(steps) * 0x632be59bd9b4e019;
-  auto results = Executor(module, own).run("step", values);
-  if (!results.ok())
-    return results.status();
+absl::StatusOr<TrainingRun::Step> TrainingRun::run(bool keepGradients) {
+  // By stage and argument, then by replica.
+  llvm::MapVector<std::pair<int64_t, size_t>, Parts> gradients;
+  DeviceGrid::GradientSink sink;
+  if (keepGradients)
+    sink = [&](int64_t device, size_t argument, const Tensor &gradient) {
+      Parts &parts = gradients[{grid->stageOf(device), argument}];
+      parts.resize(grid->config().dataParallel);
+      parts[grid->replicaOf(device)] = std::make_shared<Tensor>(gradient);
+    };
+  absl::StatusOr<double> loss = grid->runStep(++steps, sink);
+  if (!loss.ok())
+    return loss.status();
   Step step;
-  step.loss = results->front()->values[0];
-  if (std::isnan(step.loss) && !own.stopAtNan) {
-    own.stopAtNan = true;
-    return Executor(module, own).run("step", values).status();
-  }
-  ++steps;
-  size_t next = 1;
-  auto function = module.lookupSymbol<func::FuncOp>("step");
-  for (; next < results->size(); ++next) {
-    auto name = function.getResultAttrOfType<StringAttr>(next, attrs::kName);
-    if (!name)
-      break;
-    for (Argument &argument : arguments)
-      if (argument.name == name.getValue()) {
-        argument.tensor = (*results)[next];
-        argument.updated = true;
-      }
-  }
-  for (Argument &argument : arguments) {
-    if (!argument.trained)
-      continue;
-    const Tensor &gradient = *(*results)[next++];
-    if (keepGradients) {
-      step.gradients["grad." + argument.name] = {argument.type, gradient};
-      for (const std::string &alias : argument.aliases)
-        step.gradients["grad." + alias] = {argument.type, gradient};
-    }
-    Tensor parameter = *argument.tensor;
-    if (argument.firstMoment.values.empty())
-      argument.firstMoment = argument.secondMoment = Tensor(parameter.shape);
-    optimizer.update(parameter, argument.firstMoment, argument.secondMoment, gradient, steps);
-    if (!options.float64)
-      for (Tensor *tensor : {&parameter, &argument.firstMoment, &argument.secondMoment})
-        roundTo(argument.elementType, tensor->values);
-    argument.tensor = std::make_shared<Tensor>(std::move(parameter));
-  }
+  step.loss = *loss;
+  for (auto &[place, parts] : gradients)
+    for (auto &[tensor, gradient] : join(grid->arguments(place.first)[place.second], parts))
+      store(step.gradients, "grad.", *tensor, std::move(gradient));
   return step;
 }
 
 StoredTensors TrainingRun::state() const {
   StoredTensors tensors;
-  for (const Argument &argument : arguments) {
-    if (argument.updated)
-      tensors["updated_buffer." + argument.name] = {argument.type, *argument.tensor};
-    if (!argument.trained)
-      continue;
-    tensors["updated." + argument.name] = {argument.type, *argument.tensor};
-    for (const std::string &alias : argument.aliases)
-      tensors["updated." + alias] = {argument.type, *argument.tensor};
-  }
+  for (int64_t stage = 0; stage < grid->config().numStages; ++stage)
+    for (auto [number, argument] : llvm::enumerate(grid->arguments(stage))) {
+      bool isBuffer = argument.role == "buffer" && argument.isUpdated;
+      if (!isBuffer && !(isParameter(argument) && argument.isUpdated))
+        continue;
+      Parts parts;
+      for (int64_t replica = 0; replica < grid->config().dataParallel; ++replica)
+        parts.push_back(grid->get(stage * grid->config().dataParallel + replica, number));
+      for (auto &[tensor, content] : join(argument, parts))
+        store(tensors, isBuffer ? "updated_buffer." : "updated.", *tensor, std::move(content));
+    }
   return tensors;
 }

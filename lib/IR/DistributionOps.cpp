@@ -1,5 +1,6 @@
 //===- DistributionOps.cpp - Transfers, collectives, the optimizer ---------===//
 #include "OpSupport.h"
+#include "moai/Plan/OptimizerPolicy.h"
 
 using namespace mlir;
 using namespace moai;
@@ -64,6 +65,8 @@ LogicalResult ReduceScatterOp::verify() {
 LogicalResult AllReduceOp::verify() {
   if (failed(verifyCollective(*this, getAxis(), getGroupSize())))
     return failure();
+  if (getStages() && static_cast<int64_t>(getStages()->size()) != static_cast<int64_t>(getGroupSize()))
+    return emitOpError() << "names " << getStages()->size() << " stages, but has a group_size of " << getGroupSize();
   if (getInputs().size() != getOutputs().size())
     return emitOpError() << "has " << getInputs().size() << " operands and " << getOutputs().size() << " results";
   for (auto [input, output] : llvm::zip(getInputs(), getOutputs()))
@@ -72,16 +75,26 @@ LogicalResult AllReduceOp::verify() {
   return success();
 }
 
+LogicalResult SquaredNormOp::verify() {
+  if (getInputs().empty())
+    return emitOpError("takes at least one tensor");
+  return expectRank(*this, "result", tensorOf(getResult()), 0);
+}
+
 LogicalResult OptimizerOp::verify() {
-  size_t count = getGradients().size();
-  if (getParameters().size() != count || getFirstMoments().size() != count || getSecondMoments().size() != count)
-    return emitOpError() << "has " << count << " gradients for " << getParameters().size() << " parameters, " << getFirstMoments().size()
-                         << " first and " << getSecondMoments().size() << " second moments";
-  if (getOutputs().size() != 3 * count)
-    return emitOpError() << "returns " << getOutputs().size() << " tensors, expected " << 3 * count;
+  // The attribute's verifier has parsed it before.
+  OptimizerPolicy policy = *parseOptimizer(getPolicy().getText());
+  size_t count = getGradients().size(), numStates = static_cast<size_t>(policy.numStates());
+  if (getParameters().size() != count || getStates().size() != numStates * count)
+    return emitOpError() << "has " << count << " gradients for " << getParameters().size() << " parameters and " << getStates().size()
+                         << " states, expected " << numStates << " of each";
+  if (getOutputs().size() != (1 + numStates) * count)
+    return emitOpError() << "returns " << getOutputs().size() << " tensors, expected " << (1 + numStates) * count;
   for (auto [gradient, parameter] : llvm::zip(getGradients(), getParameters()))
     if (failed(expectSameShape(*this, "gradient", tensorOf(gradient), tensorOf(parameter))))
       return failure();
+  if ((policy.maxGradientNorm > 0) != static_cast<bool>(getSquaredNorm()))
+    return emitOpError() << "takes the squared norm of all gradients if, and only if, its policy clips them";
   return success();
 }
 
@@ -97,5 +110,5 @@ LogicalResult AccumulateOp::verify() {
 
 Value AccumulateOp::getUpdatedOperand(unsigned result) { return getAccumulators()[result]; }
 
-// Masters and moments follow the gradients, in the order of the results.
+// Parameters and states follow the gradients, in the order of the results.
 Value OptimizerOp::getUpdatedOperand(unsigned result) { return getOperand(getGradients().size() + result); }

@@ -3,6 +3,7 @@
 #include "mlir/Interfaces/FunctionInterfaces.h"
 #include "moai/IR/Gradient.h"
 #include "moai/IR/Moai.h"
+#include "moai/Plan/OptimizerPolicy.h"
 #include "moai/Plan/ParallelConfig.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -41,6 +42,8 @@ LogicalResult MoaiDialect::verifyOperationAttribute(Operation *op, NamedAttribut
         return op->emitOpError() << "attribute 'moai.binding' must hold positive values, found " << value;
   } else if (attribute.getName() == attrs::kConfig && !isa<ConfigAttr>(attribute.getValue())) {
     return op->emitOpError("attribute 'moai.config' must be a #moai.config");
+  } else if (attribute.getName() == attrs::kOptimizer && !isa<OptimizerPolicyAttr>(attribute.getValue())) {
+    return op->emitOpError("attribute 'moai.optimizer' must be a #moai.optimizer");
   } else if (attribute.getName() == attrs::kStage) {
     auto stage = dyn_cast<IntegerAttr>(attribute.getValue());
     if (!stage || stage.getInt() < 0)
@@ -205,5 +208,16 @@ LogicalResult ConfigAttr::verify(function_ref<InFlightDiagnostic()> emitError, S
   auto config = parseConfig(text);
   if (!config.ok())
     return emitError() << std::string(config.status().message());
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// #moai.optimizer
+//===----------------------------------------------------------------------===//
+
+LogicalResult OptimizerPolicyAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef text) {
+  auto policy = parseOptimizer(text);
+  if (!policy.ok())
+    return emitError() << std::string(policy.status().message());
   return success();
 }

@@ -54,3 +54,13 @@ Value StorageAnalysis::rootOf(Value value) const {
   auto it = views.find(value);
   return it == views.end() ? value : it->second.root;
 }
+
+Value moai::getHeldLogits(CrossEntropyOp loss) {
+  Value value = loss.getLogits();
+  while (Operation *op = value.getDefiningOp()) {
+    if (!isa<CastOp, ViewOpInterface>(op))
+      break;
+    value = op->getOperand(0);
+  }
+  return value;
+}

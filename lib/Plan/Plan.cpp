@@ -53,7 +53,7 @@ Object moai::toJSON(const Plan &plan, bool withTimes) {
       {"global_batch", plan.globalBatches.front()},
       {"space", plan.space},
       {"generation", plan.generation},
-      {"optimizer", plan.optimizer},
+      {"optimizer", toJSON(plan.optimizer)},
       {"memory_ratio", plan.memoryRatio},
       {"memory_limit_bytes", plan.memoryLimit()},
       {"candidates", std::move(candidates)},

@@ -40,6 +40,7 @@ public:
     OwningOpRef<ModuleOp> module = cast<ModuleOp>(source->clone());
     MLIRContext *context = module->getContext();
     module->getOperation()->setAttr(attrs::kConfig, ConfigAttr::get(context, toString(config)));
+    module->getOperation()->setAttr(attrs::kOptimizer, OptimizerPolicyAttr::get(context, toString(request.policy())));
     ScopedDiagnosticHandler diagnostics(context, [&](Diagnostic &diagnostic) {
       if (reason.empty())
         reason = diagnostic.str();

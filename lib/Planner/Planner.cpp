@@ -22,6 +22,12 @@ private:
 };
 } // namespace
 
+OptimizerPolicy PlanRequest::policy() const {
+  OptimizerPolicy policy = optimizer;
+  policy.precision = precision.value_or(config ? PrecisionPolicy() : *parsePrecision("mixed"));
+  return policy;
+}
+
 std::optional<size_t> moai::SelectBestGraphFromCandidates(llvm::ArrayRef<Candidate> candidates) {
   std::optional<size_t> best;
   for (auto [index, candidate] : llvm::enumerate(candidates))
@@ -101,6 +107,7 @@ absl::StatusOr<Plan> moai::planModel(mlir::ModuleOp module, const ModelSummary &
   plan.deviceMemoryBytes = request.accelerator.device.memoryBytes;
   plan.memoryRatio = request.memoryRatio;
   plan.globalBatches = request.globalBatches;
+  plan.optimizer = request.policy();
   plan.space = request.config ? "config" : "moai";
   plan.generation = toString(request.generation).str();
   if (!model.hasLoss)
@@ -146,7 +153,7 @@ absl::StatusOr<Plan> moai::planModel(mlir::ModuleOp module, const ModelSummary &
   if (request.pytorchStep) {
     // Without sharding nothing else stays among the parameters than buffers and inputs.
     const StageMemory &stage = plan.candidates[*plan.selected].stages[0].memory;
-    plan.stepMemory = peakOfPyTorchStep(model, stage, stage.parameters, *request.pytorchStep);
+    plan.stepMemory = peakOfPyTorchStep(model, stage, stage.parameters - model.parameterBytes, *request.pytorchStep);
   }
   plan.elapsed.selectMs = selectTime.milliseconds();
   info(absl::StrFormat("Elapsed Time to compute cost for survived candidates = %d [ms]", std::lround(plan.elapsed.selectMs)));

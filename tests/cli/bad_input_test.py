@@ -235,7 +235,9 @@ class Requests(BadInput):
         self.refuse_flags("--global-batch is missing", self.ACCELERATOR)
         self.refuse_flags("--space=all is not known; expected moai", *plan, "--space=all")
         self.refuse_flags("unknown MoAI release '23', expected 24.2, 24.3, 24.4 or 24.5", *plan, "--maf=23")
-        self.refuse_flags("--optimizer=sgd is not known; expected adamw", *plan, "--optimizer=sgd")
+        self.refuse_flags("--optimizer=lion: 'lion' is not known; expected adamw, adam or sgd", *plan, "--optimizer=lion")
+        self.refuse_flags("--optimizer=sgd,beta1=0.9: sgd has no beta1; leave it out", *plan, "--optimizer=sgd,beta1=0.9")
+        self.refuse_flags("--precision=half: 'half' is not known; expected exported or mixed", *plan, "--precision=half")
         self.refuse_flags("--format=yaml is not known; expected text or json", *plan, "--format=yaml")
         for ratio in ("2", "0", "nan", "x"):
             self.refuse_flags(f"--memory-ratio={ratio}: expected a number of more than 0, and 1 at most", *plan, f"--memory-ratio={ratio}")

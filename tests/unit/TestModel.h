@@ -9,6 +9,7 @@
 #include "moai/IR/Moai.h"
 #include "moai/Import/Import.h"
 #include "moai/Passes/Pipelines.h"
+#include "moai/Planner/Planner.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -38,6 +39,26 @@ inline ImportedModel importTrainingGraph(llvm::StringRef name, mlir::MLIRContext
   EXPECT_EQ(buildTrainingGraph(*model.module), absl::OkStatus());
   EXPECT_TRUE(mlir::succeeded(mlir::verify(*model.module)));
   return model;
+}
+
+/// A candidate of a training graph, by its configuration (what it leaves out is derived from the graph's batch) and optimizer;
+/// it must compile and verify.
+inline mlir::OwningOpRef<mlir::ModuleOp> compileForTest(mlir::ModuleOp trainingGraph, const std::string &configuration,
+                                                        const std::string &optimizer = "adamw") {
+  auto given = parseConfig(configuration);
+  auto config = given.ok() ? deriveConfig(configuration, given->numDevices(), getBinding(trainingGraph).values[kBatchSymbol]) : given;
+  auto policy = parseOptimizer(optimizer);
+  EXPECT_TRUE(config.ok()) << config.status();
+  EXPECT_TRUE(policy.ok()) << policy.status();
+  PlanRequest request;
+  request.accelerator = *resolveAccelerator("h100:8");
+  request.optimizer = *policy;
+  request.precision = policy->precision;
+  std::string reason;
+  auto program = compileCandidate(trainingGraph, *config, request, reason);
+  EXPECT_TRUE(program) << configuration << ": " << reason;
+  EXPECT_TRUE(mlir::succeeded(mlir::verify(*program))) << configuration;
+  return program;
 }
 
 } // namespace moai

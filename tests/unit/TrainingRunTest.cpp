@@ -36,34 +36,53 @@ double distance(const Tensor &found, const Tensor &expected) {
   return norm(difference);
 }
 
-class SmallModel : public ::testing::TestWithParam<const char *> {
-protected:
-  SmallModel() : model(importTrainingGraph(GetParam(), context, withBufferUpdates())), expected(tensorsOf(GetParam())) {}
+/// A model with the tensors of a file, compiled for a configuration and run.
+class CompiledModel {
+public:
+  explicit CompiledModel(const char *name) : model(importTrainingGraph(name, context, withBufferUpdates())), expected(tensorsOf(name)) {}
 
-  static ImportOptions withBufferUpdates() {
-    ImportOptions options;
-    options.bufferUpdates = true;
-    return options;
-  }
-
-  TrainingRun start(bool float64) {
-    ExecuteOptions options;
-    options.float64 = float64;
-    TrainingRun run(*model.module, model.tiedParameters, options);
-    EXPECT_EQ(run.takeWeights(expected, "w"), absl::OkStatus());
-    EXPECT_EQ(run.takeInputs(expected, "i"), absl::OkStatus());
-    return run;
+  TrainingRun start(const std::string &configuration, const ExecuteOptions &options, const std::string &optimizer = "adamw") {
+    tensors.emplace(*model.module, model.tiedParameters);
+    EXPECT_EQ(tensors->takeWeights(expected, "w"), absl::OkStatus());
+    EXPECT_EQ(tensors->takeInputs(expected, "i"), absl::OkStatus());
+    program = compileForTest(*model.module, configuration, optimizer);
+    auto run = TrainingRun::create(*tensors, *program, options);
+    if (!run.ok()) {
+      ADD_FAILURE() << run.status();
+      abort();
+    }
+    return std::move(*run);
   }
 
   TestContext context;
   ImportedModel model;
   StoredTensors expected;
+  std::optional<ModelTensors> tensors;
+  mlir::OwningOpRef<mlir::ModuleOp> program;
+
+private:
+  static ImportOptions withBufferUpdates() {
+    ImportOptions options;
+    options.bufferUpdates = true;
+    return options;
+  }
+};
+
+ExecuteOptions inDouble(bool float64 = true) {
+  ExecuteOptions options;
+  options.float64 = float64;
+  return options;
+}
+
+class SmallModel : public ::testing::TestWithParam<const char *>, public CompiledModel {
+protected:
+  SmallModel() : CompiledModel(GetParam()) {}
 };
 
 TEST_P(SmallModel, HasPyTorchsGradients) {
   for (bool float64 : {false, true}) {
-    TrainingRun run = start(float64);
-    auto step = run.run(AdamW(), /*keepGradients=*/true);
+    TrainingRun run = start("", inDouble(float64));
+    auto step = run.run(/*keepGradients=*/true);
     ASSERT_TRUE(step.ok()) << step.status();
     double tolerance = float64 ? 5e-6 : 2e-5, loss = expected.at("loss").tensor.values[0];
     EXPECT_NEAR(step->loss, loss, tolerance * loss);
@@ -97,9 +116,9 @@ TEST_P(SmallModel, TrainsLikePyTorch) {
   ASSERT_TRUE(static_cast<bool>(json));
   const llvm::json::Array &losses = *json->getAsObject()->getArray("losses");
   ASSERT_EQ(losses.size(), 20u);
-  TrainingRun run = start(/*float64=*/false);
+  TrainingRun run = start("", {});
   for (const llvm::json::Value &loss : losses) {
-    auto step = run.run(AdamW(), /*keepGradients=*/false);
+    auto step = run.run(/*keepGradients=*/false);
     ASSERT_TRUE(step.ok()) << step.status();
     EXPECT_NEAR(step->loss, *loss.getAsNumber(), 1e-4 * *loss.getAsNumber());
   }
@@ -115,27 +134,20 @@ INSTANTIATE_TEST_SUITE_P(Training, SmallModel,
                            return name;
                          });
 
-// torch.optim.AdamW by hand: p = 1, g = 0.5 then -1; lr 0.1, weight decay 0.1.
-TEST(AdamW, FollowsTheFormula) {
-  AdamW optimizer;
-  optimizer.learningRate = optimizer.weightDecay = 0.1;
-  Tensor p(std::vector<int64_t>{1}), m = p, v = p, g = p;
-  p.values = {1};
-  g.values = {0.5};
-  optimizer.update(p, m, v, g, 1);
-  // m / (1 - 0.9) = 0.5 and v / (1 - 0.999) = 0.25: the first step is the sign of the gradient.
-  EXPECT_NEAR(p.values[0], 0.99 - 0.1, 1e-8);
-  g.values = {-1};
-  optimizer.update(p, m, v, g, 2);
-  double m2 = (0.9 * 0.05 - 0.1) / (1 - 0.81), v2 = (0.999 * 0.00025 + 0.001) / (1 - 0.998001);
-  EXPECT_NEAR(p.values[0], 0.89 * 0.99 - 0.1 * m2 / (std::sqrt(v2) + 1e-8), 1e-7);
-}
-
 class BadTensors : public ::testing::Test {
 protected:
   BadTensors() : model(importTrainingGraph("tiny-gpt2", context)), tensors(tensorsOf("tiny-gpt2")) {}
-  std::string weights() { return std::string(TrainingRun(*model.module, model.tiedParameters, {}).takeWeights(tensors, "w").message()); }
-  std::string inputs() { return std::string(TrainingRun(*model.module, model.tiedParameters, {}).takeInputs(tensors, "i").message()); }
+  std::string weights() { return std::string(ModelTensors(*model.module, model.tiedParameters).takeWeights(tensors, "w").message()); }
+  std::string inputs() { return std::string(ModelTensors(*model.module, model.tiedParameters).takeInputs(tensors, "i").message()); }
+  std::string firstError() {
+    ModelTensors filled(*model.module, model.tiedParameters);
+    EXPECT_TRUE(filled.takeWeights(tensors, "w").ok());
+    EXPECT_TRUE(filled.takeInputs(tensors, "i").ok());
+    auto program = compileForTest(*model.module, "");
+    auto run = TrainingRun::create(filled, *program, {});
+    EXPECT_TRUE(run.ok()) << run.status();
+    return std::string(run->run(false).status().message());
+  }
   TestContext context;
   ImportedModel model;
   StoredTensors tensors;
@@ -162,29 +174,25 @@ TEST_F(BadTensors, AreNamed) {
 
 TEST_F(BadTensors, IndicesBeyondTheTableAreRefused) {
   tensors["input.input_ids"].tensor.values[3] = 999;
-  TrainingRun run(*model.module, model.tiedParameters, {});
-  ASSERT_TRUE(run.takeWeights(tensors, "w").ok());
-  ASSERT_TRUE(run.takeInputs(tensors, "i").ok());
-  EXPECT_EQ(run.run(AdamW(), false).status().message(), "moai.embedding has the index 999, expected less than 256");
+  EXPECT_EQ(firstError(), "moai.embedding has the index 999, expected less than 256");
 }
 
 TEST_F(BadTensors, TheFirstNanIsFound) {
   tensors["param.model.transformer.h.2.mlp.c_fc.bias"].tensor.values[0] = NAN;
-  TrainingRun run(*model.module, model.tiedParameters, {});
-  ASSERT_TRUE(run.takeWeights(tensors, "w").ok());
-  ASSERT_TRUE(run.takeInputs(tensors, "i").ok());
-  EXPECT_THAT(std::string(run.run(AdamW(), false).status().message()),
-              HasSubstr("in model.transformer.h.2: moai.contract is the first op with a NaN in its result"));
+  EXPECT_THAT(firstError(), HasSubstr("in model.transformer.h.2: moai.contract is the first op with a NaN in its result"));
 }
 
 TEST(TrainingRun, RandomNumbersDoWhereNoneAreGiven) {
   TestContext context;
   ImportedModel model = importTrainingGraph("tiny-mixtral", context);
+  auto program = compileForTest(*model.module, "");
   double losses[3];
   for (int i = 0; i < 3; ++i) {
-    TrainingRun run(*model.module, model.tiedParameters, {});
-    run.fillTheRest(i == 2 ? 5 : 4);
-    auto step = run.run(AdamW(), false);
+    ModelTensors tensors(*model.module, model.tiedParameters);
+    tensors.fillTheRest(i == 2 ? 5 : 4);
+    auto run = TrainingRun::create(tensors, *program, {});
+    ASSERT_TRUE(run.ok()) << run.status();
+    auto step = run->run(false);
     ASSERT_TRUE(step.ok()) << step.status();
     losses[i] = step->loss;
   }

@@ -35,8 +35,15 @@ cl::opt<std::string> configText("config",
                                          "out is derived: num_stages, num_micro_batches, batch_per_device, data_parallel, zero, "
                                          "low_precision_params, recomputation, schedule"),
                                 cl::value_desc("KEY=VALUE,..."), cl::cat(category));
-cl::opt<std::string> optimizer("optimizer", cl::desc("Optimizer whose states count: adamw (default)"), cl::init("adamw"),
-                               cl::value_desc("NAME"), cl::cat(category));
+cl::opt<std::string> optimizer("optimizer",
+                               cl::desc("adamw (default), adam or sgd, and perhaps momentum=, max_gradient_norm= (clipping), "
+                                        "learning_rate=, beta1=, beta2=, epsilon=, weight_decay="),
+                               cl::init("adamw"), cl::value_desc("NAME[,KEY=VALUE...]"), cl::cat(category));
+cl::opt<std::string>
+    precision("precision",
+              cl::desc("Types of what belongs to a parameter: exported (default of --config), or mixed for a float32 master and float32 "
+                       "states (default of --space=moai); then perhaps parameter=, gradient=, accumulation=, master=, state="),
+              cl::value_desc("NAME[,KEY=TYPE...]"), cl::cat(category));
 cl::opt<std::string>
     memoryModel("memory-model",
                 cl::desc("gpu (default), or pytorch-cpu: report what PyTorch allocates on a CPU for a --config of one device"),
@@ -124,8 +131,16 @@ static std::optional<std::string> readFlags(Request &request) {
   if (!release.ok())
     return absl::StrCat("--maf=", generation.getValue(), ": ", std::string(release.status().message()));
   request.plan.generation = *release;
-  if (optimizer != "adamw")
-    return absl::StrCat("--optimizer=", optimizer.getValue(), " is not known; expected adamw");
+  auto policy = parseOptimizer(optimizer.getValue());
+  if (!policy.ok())
+    return absl::StrCat("--optimizer=", optimizer.getValue(), ": ", std::string(policy.status().message()));
+  request.plan.optimizer = *policy;
+  if (precision.getNumOccurrences()) {
+    auto types = parsePrecision(precision.getValue());
+    if (!types.ok())
+      return absl::StrCat("--precision=", precision.getValue(), ": ", std::string(types.status().message()));
+    request.plan.precision = *types;
+  }
   if (memoryModel != "gpu" && memoryModel != "pytorch-cpu")
     return absl::StrCat("--memory-model=", memoryModel.getValue(), " is not known; expected gpu or pytorch-cpu");
   auto parsedImplementation = parseOptimizerImplementation(implementation.getValue());

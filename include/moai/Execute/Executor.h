@@ -14,11 +14,15 @@ struct ExecuteOptions {
   bool float64 = false;
   /// Of random numbers; runs with the same seed draw the same ones.
   uint64_t seed = 0;
+  /// Of the training run, from 1: what optimizers correct their moments by.
+  int64_t step = 1;
   /// Fail at the first op whose result holds a NaN, and name it.
   bool stopAtNan = false;
+  /// Note the bytes that are in use while each op runs.
+  bool keepMemoryCurve = false;
 };
 
-/// The reference: plain kernels, one after the other, on one device. Not thread-safe.
+/// The reference: plain kernels, one after the other, on one virtual device that has no others to talk to. Not thread-safe.
 class Executor {
 public:
   using Values = std::vector<std::shared_ptr<const Tensor>>;
@@ -34,12 +38,6 @@ public:
 private:
   struct State;
   std::unique_ptr<State> state;
-};
-
-/// One AdamW update in place, as PyTorch computes it: `step` counts from 1.
-struct AdamW {
-  double learningRate = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01;
-  void update(Tensor &parameter, Tensor &firstMoment, Tensor &secondMoment, const Tensor &gradient, int64_t step) const;
 };
 
 /// Rounds every element to the nearest number of an element type; leaves integers alone.

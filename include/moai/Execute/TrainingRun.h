@@ -1,55 +1,44 @@
-//===- TrainingRun.h - Steps of a training graph ---------------------------===//
+//===- TrainingRun.h - Training steps on virtual devices -------------------===//
 #ifndef MOAI_EXECUTE_TRAININGRUN_H
 #define MOAI_EXECUTE_TRAININGRUN_H
 
-#include "moai/Execute/Executor.h"
-#include "moai/Execute/Safetensors.h"
-#include "llvm/ADT/StringMap.h"
-#include <optional>
+#include "moai/Execute/DeviceGrid.h"
+#include "moai/Execute/ModelTensors.h"
 
 namespace moai {
 
-/// Runs a training graph (a @step that returns the loss and a gradient per parameter) step by step, with AdamW between.
+/// Runs a compiled candidate step by step. Tensors are known by their names in the framework, whole, however the candidate
+/// splits them.
 class TrainingRun {
 public:
-  /// `aliases` are further names of parameters, by the name that the graph uses. The module must outlive the run.
-  TrainingRun(mlir::ModuleOp trainingGraph, const std::vector<std::pair<std::string, std::string>> &aliases, const ExecuteOptions &options);
-
-  /// Takes parameters, buffers and constants under `param.NAME`, `buffer.NAME`, `constant.NAME` or plain `NAME`; tensors
-  /// under other prefixes (`input.`, `grad.`, ...) are for others. Every parameter must be there, under one of its names, and
-  /// of the graph's type; one integer type may stand for another.
-  absl::Status takeWeights(const StoredTensors &tensors, llvm::StringRef path);
-  /// Takes the inputs under `input.NAME` or plain `NAME`; all must be there.
-  absl::Status takeInputs(const StoredTensors &tensors, llvm::StringRef path);
-  /// Takes what is still missing and stands among these tensors under its plain name, in its shape and type.
-  void takeMissing(const StoredTensors &tensors);
-  /// Random numbers for what has not been given: parameters near 0 (vectors near 1, biases 0), integers within what they index.
-  void fillTheRest(uint64_t seed);
+  /// Puts the model's tensors, all of which must be filled, on the devices of a compiled candidate of its graph; both must
+  /// outlive the run. Replica r takes the r-th part of the samples, in micro-batches one after the other. InvalidArgument
+  /// if the module is no candidate, or is for another batch than the inputs hold.
+  static absl::StatusOr<TrainingRun> create(const ModelTensors &model, mlir::ModuleOp program, const ExecuteOptions &options);
 
   struct Step {
     double loss = 0;
-    StoredTensors gradients; ///< `grad.NAME`, under every name of a parameter
+    StoredTensors gradients; ///< `grad.NAME`, under every name of a parameter, as the optimizer got them
   };
-  /// One step: loss and gradients, then the update. An error names the op where a NaN first appears.
-  absl::StatusOr<Step> run(const AdamW &optimizer, bool keepGradients);
+  /// The next step. An error names the op where a NaN first appears.
+  absl::StatusOr<Step> run(bool keepGradients);
   /// `updated.NAME` of every parameter, under every name, and `updated_buffer.NAME` of every buffer that steps change.
   StoredTensors state() const;
 
-private:
-  struct Argument {
-    std::string role, name, type;
-    llvm::SmallVector<std::string, 1> aliases;
-    mlir::Type elementType;
-    std::shared_ptr<const Tensor> tensor;
-    Tensor firstMoment, secondMoment;
-    bool trained = false, updated = false;
-  };
-  absl::Status take(Argument &argument, const std::string &key, const StoredTensor &stored, llvm::StringRef path);
-  int64_t indexLimit(unsigned argument);
+  const DeviceGrid &devices() const { return *grid; }
 
-  mlir::ModuleOp module;
-  ExecuteOptions options;
-  std::vector<Argument> arguments;
+private:
+  TrainingRun(const ModelTensors &model, std::unique_ptr<DeviceGrid> grid) : model(&model), grid(std::move(grid)) {}
+  void place();
+  void placeInput(int64_t device, size_t argument, const Tensor &whole);
+  void store(StoredTensors &into, llvm::StringRef prefix, const ModelTensor &tensor, Tensor content) const;
+
+  /// What the devices of a stage hold of an argument, by replica, as whole tensors by name.
+  using Parts = std::vector<std::shared_ptr<const Tensor>>;
+  std::vector<std::pair<const ModelTensor *, Tensor>> join(const DeviceGrid::Argument &argument, const Parts &parts) const;
+
+  const ModelTensors *model;
+  std::unique_ptr<DeviceGrid> grid;
   int64_t steps = 0;
 };
 

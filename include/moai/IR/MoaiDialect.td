@@ -56,4 +56,13 @@ def Moai_ConfigAttr : AttrDef<Moai_Dialect, "Config"> {
   let genVerifyDecl = 1;
 }
 
+def Moai_OptimizerAttr : AttrDef<Moai_Dialect, "OptimizerPolicy"> {
+  let mnemonic = "optimizer";
+  let summary = "how parameters are updated, and in which types: an OptimizerPolicy in its spelling";
+  let description = [{ `#moai.optimizer<"adamw,learning_rate=0.001,master=f32,state=f32">` }];
+  let parameters = (ins StringRefParameter<"NAME,key=value,...">:$text);
+  let assemblyFormat = "`<` $text `>`";
+  let genVerifyDecl = 1;
+}
+
 #endif // MOAI_IR_MOAIDIALECT_TD

@@ -381,8 +381,11 @@ def Moai_AllGatherOp : Moai_CollectiveOp<"all_gather"> {
 def Moai_ReduceScatterOp : Moai_CollectiveOp<"reduce_scatter"> {
   let summary = "sums whole tensors over `axis`; each member keeps one flat shard of them all";
 }
-def Moai_AllReduceOp : Moai_CollectiveOp<"all_reduce"> {
+def Moai_AllReduceOp : Moai_Op<"all_reduce", []> {
   let summary = "sums tensors over `axis`; every member keeps the sum";
+  let description = [{ Over an axis that crosses stages, `stages` lists those that take part, `group_size` of them. }];
+  let arguments = (ins Variadic<Moai_AnyTensor>:$inputs, StrAttr:$axis, I64Attr:$group_size, OptionalAttr<DenseI64ArrayAttr>:$stages);
+  let results = (outs Variadic<Moai_AnyTensor>:$outputs);
 }
 
 def Moai_AccumulateOp : Moai_Op<"accumulate", [AttrSizedOperandSegments, Streams, InPlace]> {
@@ -391,12 +394,21 @@ def Moai_AccumulateOp : Moai_Op<"accumulate", [AttrSizedOperandSegments, Streams
   let results = (outs Variadic<Moai_AnyTensor>:$outputs);
 }
 
+def Moai_SquaredNormOp : Moai_Op<"squared_norm", [Pure, Streams]> {
+  let summary = "sum of the squares of all elements of all operands";
+  let arguments = (ins Variadic<Moai_AnyTensor>:$inputs);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
 def Moai_OptimizerOp : Moai_Op<"optimizer", [AttrSizedOperandSegments, Streams, InPlace]> {
-  let summary = "one AdamW update of flat shards";
-  let description = [{ Takes gradients, master parameters and both moments; returns the new parameters and moments, in that order and in
-    place. }];
-  let arguments = (ins Variadic<Moai_AnyTensor>:$gradients, Variadic<Moai_AnyTensor>:$parameters, Variadic<Moai_AnyTensor>:$firstMoments,
-                       Variadic<Moai_AnyTensor>:$secondMoments, StrAttr:$kind);
+  let summary = "one update of whole tensors or of flat shards";
+  let description = [{
+    Takes gradients, parameters (or their masters) and as many states of each as the policy's optimizer keeps: first moments
+    (or momentum), then second ones. Returns the new parameters and states, in that order and in place. With
+    `squared_norm`, of the gradients of all parameters, they are scaled down to the policy's max_gradient_norm first.
+  }];
+  let arguments = (ins Variadic<Moai_AnyTensor>:$gradients, Variadic<Moai_AnyTensor>:$parameters, Variadic<Moai_AnyTensor>:$states,
+                       Optional<Moai_AnyTensor>:$squared_norm, Moai_OptimizerAttr:$policy);
   let results = (outs Variadic<Moai_AnyTensor>:$outputs);
 }
 

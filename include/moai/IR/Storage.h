@@ -32,6 +32,10 @@ private:
   llvm::DenseMap<mlir::Value, mlir::Value> updated; ///< results of updates in place, and what was updated
 };
 
+/// Whoever computes a loss holds the model's logits meanwhile, also if the loss reads a copy of them in another shape or
+/// type: the value that stays until the loss is there.
+mlir::Value getHeldLogits(CrossEntropyOp loss);
+
 /// Bytes of a type, remembered per type. One per binding.
 class ByteCounts {
 public:

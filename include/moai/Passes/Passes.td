@@ -23,7 +23,10 @@ def BuildBackward : Moai_Pass<"moai-build-backward"> {
 
 def SplitMicroBatches : Moai_Pass<"moai-split-micro-batches"> {
   let summary = "Binds `b` to the samples of one micro-batch of one replica";
-  let description = [{ Requires moai.config. Afterwards moai.binding's `b` is batch_per_device. }];
+  let description = [{
+    Requires moai.config. Afterwards moai.binding's `b` is batch_per_device, and the seed of the backward is the share that one
+    micro-batch of one replica has in the gradient of a mean over all samples.
+  }];
 }
 
 def PartitionStages : Moai_Pass<"moai-partition-stages"> {
@@ -46,10 +49,12 @@ def InsertRecompute : Moai_Pass<"moai-insert-recompute"> {
 }
 
 def DistributeParams : Moai_Pass<"moai-distribute-params"> {
-  let summary = "Shards parameters and optimizer states over the data-parallel group";
+  let summary = "Adds the update of parameters and optimizer states, sharded over the data-parallel group or whole";
   let description = [{
-    Requires moai.stage. With zero >= 1 parameters arrive as flat fp32 shards, are gathered once per step, and their
-    gradients are reduce-scattered and updated in shards; otherwise gradients are all-reduced and updated whole.
+    Requires moai.stage; follows moai.optimizer (AdamW in exported types without). With zero >= 1 parameters arrive as flat
+    shards, are gathered once per step, and their gradients are reduce-scattered and updated in shards; otherwise gradients
+    are all-reduced and updated whole. Afterwards @step returns the loss (role `loss`), buffers that it changes and the
+    next value of each parameter, master and state, each result with the name and role of its argument.
   }];
 }
 

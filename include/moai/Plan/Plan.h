@@ -4,6 +4,7 @@
 
 #include "moai/Plan/Cost.h"
 #include "moai/Plan/Model.h"
+#include "moai/Plan/OptimizerPolicy.h"
 #include "moai/Plan/ParallelConfig.h"
 #include "moai/Plan/StageProgram.h"
 #include "moai/Plan/StepMemory.h"
@@ -42,7 +43,7 @@ struct Plan {
   int64_t deviceMemoryBytes = 0; ///< of one device
   double memoryRatio = 0.8;      ///< usable part of it
   std::vector<int64_t> globalBatches;
-  std::string optimizer = "adamw";
+  OptimizerPolicy optimizer;
   std::string space;
   std::string generation;
   std::vector<Candidate> candidates; ///< in the order of enumeration

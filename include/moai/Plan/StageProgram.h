@@ -12,7 +12,7 @@ namespace moai {
 /// A collective of a stage's program, run once per step.
 struct StageCollective {
   std::string kind; ///< all_gather, reduce_scatter or all_reduce
-  std::string axis; ///< data, or tied for a parameter shared between stages
+  std::string axis; ///< data; tied for a parameter shared between stages, stage for a norm over all of them
   int64_t groupSize = 1;
   int64_t bytes = 0; ///< of the whole buffer
   int64_t count = 1; ///< buckets

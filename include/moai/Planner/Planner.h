@@ -4,6 +4,7 @@
 
 #include "mlir/IR/BuiltinOps.h"
 #include "moai/CostModel/Hardware.h"
+#include "moai/Plan/OptimizerPolicy.h"
 #include "moai/Plan/Plan.h"
 #include "moai/Planner/Enumerate.h"
 
@@ -16,12 +17,19 @@ struct PlanRequest {
   /// Report the peak of the step as PyTorch runs it on a CPU with this optimizer; for a `config` of one device and one
   /// micro-batch.
   std::optional<OptimizerImplementation> pytorchStep;
+  OptimizerPolicy optimizer; ///< its precision is not read
+  /// In which types a parameter and its states are kept. Not given: as exported for a `config`, as PyTorch does; mixed for
+  /// MoAI's space, whose runtime keeps float32 masters.
+  std::optional<PrecisionPolicy> precision;
   std::optional<ParallelConfig> config; ///< plan this one alone, and choose it even if it doesn't fit
   double memoryRatio = 0.8;             ///< part of a device's memory that a plan may use
   double expertImbalance = 1;           ///< rows of the busiest expert over the average
   int threads = 0;                      ///< 0: one per core
   bool log = true;                      ///< MoAI's lines on standard error
   std::string dumpDirectory;            ///< where to write every candidate's IR; empty for nowhere
+
+  /// The optimizer with the precision that this request means.
+  OptimizerPolicy policy() const;
 };
 
 /// Plans an imported module, which becomes a training graph in the course of it. Candidates that don't compile or don't
@@ -35,8 +43,8 @@ std::optional<size_t> SelectBestGraphFromCandidates(llvm::ArrayRef<Candidate> ca
 /// Marks candidates that use more than the limit on any stage. `devicesPerStage` tells ranks from stages.
 void rejectWhatDoesNotFit(llvm::MutableArrayRef<Candidate> candidates, int64_t memoryLimit);
 
-/// Compiles one candidate of a training graph: IR in the module's context with one program per stage. Null, with the
-/// reason, if a pass refuses. For tools and tests; planModel keeps workers for many.
+/// Compiles one candidate of a training graph: IR in the module's context with one program per stage, for the request's
+/// accelerator and optimizer. Null, with the reason, if a pass refuses. For tools and tests; planModel keeps workers for many.
 mlir::OwningOpRef<mlir::ModuleOp> compileCandidate(mlir::ModuleOp trainingGraph, const ParallelConfig &config, const PlanRequest &request,
                                                    std::string &reason);
 

@@ -462,8 +462,8 @@ func.func @f(%a0: !moai.tensor<[2], f32>) {
 // -----
 
 func.func @f(%a0: !moai.tensor<[2], f32>, %a1: !moai.tensor<[2], f32>, %a2: !moai.tensor<[2], f32>, %a3: !moai.tensor<[2], f32>, %a4: !moai.tensor<[2], f32>) {
-  // expected-error @below {{'moai.optimizer' op has 1 gradients for 2 parameters, 1 first and 1 second moments}}
-  %0:3 = moai.optimizer %a0, %a1, %a2, %a3, %a4 {kind = "adamw", operandSegmentSizes = array<i32: 1, 2, 1, 1>} : (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>) -> (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>)
+  // expected-error @below {{'moai.optimizer' op has 1 gradients for 2 parameters and 2 states, expected 2 of each}}
+  %0:3 = moai.optimizer %a0, %a1, %a2, %a3, %a4 {policy = #moai.optimizer<"adamw">, operandSegmentSizes = array<i32: 1, 2, 2, 0>} : (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>) -> (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>)
   return
 }
 
@@ -471,7 +471,7 @@ func.func @f(%a0: !moai.tensor<[2], f32>, %a1: !moai.tensor<[2], f32>, %a2: !moa
 
 func.func @f(%a0: !moai.tensor<[2], f32>, %a1: !moai.tensor<[2], f32>, %a2: !moai.tensor<[2], f32>, %a3: !moai.tensor<[2], f32>) {
   // expected-error @below {{'moai.optimizer' op returns 2 tensors, expected 3}}
-  %0:2 = moai.optimizer %a0, %a1, %a2, %a3 {kind = "adamw", operandSegmentSizes = array<i32: 1, 1, 1, 1>} : (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>) -> (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>)
+  %0:2 = moai.optimizer %a0, %a1, %a2, %a3 {policy = #moai.optimizer<"adamw">, operandSegmentSizes = array<i32: 1, 1, 2, 0>} : (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>) -> (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>)
   return
 }
 
@@ -479,7 +479,7 @@ func.func @f(%a0: !moai.tensor<[2], f32>, %a1: !moai.tensor<[2], f32>, %a2: !moa
 
 func.func @f(%a0: !moai.tensor<[3], f32>, %a1: !moai.tensor<[2], f32>, %a2: !moai.tensor<[2], f32>, %a3: !moai.tensor<[2], f32>) {
   // expected-error @below {{'moai.optimizer' op gradient has shape [3], expected [2]}}
-  %0:3 = moai.optimizer %a0, %a1, %a2, %a3 {kind = "adamw", operandSegmentSizes = array<i32: 1, 1, 1, 1>} : (!moai.tensor<[3], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>) -> (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>)
+  %0:3 = moai.optimizer %a0, %a1, %a2, %a3 {policy = #moai.optimizer<"adamw">, operandSegmentSizes = array<i32: 1, 1, 2, 0>} : (!moai.tensor<[3], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>) -> (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>, !moai.tensor<[2], f32>)
   return
 }
 
@@ -601,5 +601,39 @@ func.func @f(%a0: !moai.tensor<[b, 3], f32>) {
 func.func @f(%a0: !moai.tensor<[b], f32>) {
   // expected-error @below {{'moai.detach' op result has type '!moai.tensor<[b], bf16>', expected '!moai.tensor<[b], f32>'}}
   %0 = moai.detach %a0 : (!moai.tensor<[b], f32>) -> !moai.tensor<[b], bf16>
+  return
+}
+
+// -----
+
+func.func @clips_without_norm(%a0: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.optimizer' op takes the squared norm of all gradients if, and only if, its policy clips them}}
+  %0 = moai.optimizer %a0, %a0 {policy = #moai.optimizer<"sgd,max_gradient_norm=1">, operandSegmentSizes = array<i32: 1, 1, 0, 0>} : (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
+  return
+}
+
+// -----
+
+// expected-error @below {{'lion' is not known; expected adamw, adam or sgd}}
+module attributes {moai.optimizer = #moai.optimizer<"lion">} {}
+
+// -----
+
+// expected-error @below {{attribute 'moai.optimizer' must be a #moai.optimizer}}
+module attributes {moai.optimizer = "adamw"} {}
+
+// -----
+
+func.func @norm_of_nothing() {
+  // expected-error @below {{'moai.squared_norm' op takes at least one tensor}}
+  %0 = moai.squared_norm : () -> !moai.tensor<[], f32>
+  return
+}
+
+// -----
+
+func.func @stages_of_another_number(%a0: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.all_reduce' op names 3 stages, but has a group_size of 2}}
+  %0 = moai.all_reduce %a0 {axis = "tied", group_size = 2, stages = array<i64: 0, 1, 2>} : (!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
   return
 }

@@ -59,7 +59,7 @@ module attributes {moai.binding = array<i64: 4, 2048, 1, 1>, moai.config = #moai
     // CHECK: moai.reduce_scatter
     %1 = moai.reduce_scatter %0#0, %0#1 {axis = "data", group_size = 2} : (!moai.tensor<[4, 4], bf16>, !moai.tensor<[6], bf16>) -> !moai.tensor<[11], bf16>
     // CHECK: moai.optimizer
-    %2:3 = moai.optimizer %1, %shard, %shard, %shard {kind = "adamw", operandSegmentSizes = array<i32: 1, 1, 1, 1>}
+    %2:3 = moai.optimizer %1, %shard, %shard, %shard {policy = #moai.optimizer<"adamw">, operandSegmentSizes = array<i32: 1, 1, 2, 0>}
         : (!moai.tensor<[11], bf16>, !moai.tensor<[11], f32>, !moai.tensor<[11], f32>, !moai.tensor<[11], f32>) -> (!moai.tensor<[11], f32>, !moai.tensor<[11], f32>, !moai.tensor<[11], f32>)
     // CHECK: moai.send %{{.*}} {peer = 1 : i64}
     moai.send %x {peer = 1} : (!moai.tensor<[b, 4], bf16>) -> ()

@@ -1,13 +1,15 @@
 // RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4,data_parallel=3,zero=1">, moai.binding/' %S/Inputs/mlp.mlir | moai-opt -moai-build-backward -moai-partition-stages -moai-distribute-params | FileCheck %s
 // RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4,data_parallel=3">, moai.binding/' %S/Inputs/mlp.mlir | moai-opt -moai-build-backward -moai-partition-stages -moai-distribute-params | FileCheck %s --check-prefix=WHOLE
+// RUN: sed -e 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4,data_parallel=3,zero=1">, moai.optimizer = #moai.optimizer<"sgd,momentum=0.9,max_gradient_norm=1,accumulation=f32,gradient=f32,master=f32">, moai.binding/' -e 's/f32/bf16/g' -e 's/=bf16/=f32/g' %S/Inputs/mlp.mlir | moai-opt -moai-build-backward -moai-partition-stages -moai-distribute-params | FileCheck %s --check-prefix=POLICY
+// RUN: sed -e 's/moai.binding/moai.config = #moai.config<"num_stages=1,num_micro_batches=1">, moai.optimizer = #moai.optimizer<"adamw,master=f32,state=f32">, moai.binding/' -e 's/f32/bf16/g' -e 's/=bf16/=f32/g' %S/Inputs/mlp.mlir | moai-opt -moai-build-backward -moai-partition-stages -moai-distribute-params | FileCheck %s --check-prefix=MASTER
 // RUN: sed -e 's/moai.binding/moai.config = #moai.config<"num_stages=1,num_micro_batches=1,data_parallel=2,zero=1,low_precision_params=false">, moai.binding/' -e 's/f32/bf16/g' %S/Inputs/mlp.mlir | moai-opt -moai-build-backward -moai-partition-stages -moai-distribute-params | FileCheck %s --check-prefix=WIDE
 
 // 16 elements over 3 devices are shards of 6. Gathered in order of first use, reduced and updated once per step.
 // CHECK-LABEL: func.func @step(
 // CHECK-NOT:     moai.role = "parameter"
-// CHECK-SAME:    !moai.tensor<[6], f32> {moai.name = "w0", moai.role = "master_parameter"}
-// CHECK-SAME:    !moai.tensor<[6], f32> {moai.name = "w0", moai.role = "first_moment"}
-// CHECK-SAME:    !moai.tensor<[6], f32> {moai.name = "w0", moai.role = "second_moment"}
+// CHECK-SAME:    !moai.tensor<[6], f32> {moai.name = ["w0"], moai.role = "master_parameter"}
+// CHECK-SAME:    !moai.tensor<[6], f32> {moai.name = ["w0"], moai.role = "first_moment"}
+// CHECK-SAME:    !moai.tensor<[6], f32> {moai.name = ["w0"], moai.role = "second_moment"}
 // CHECK-SAME:    !moai.tensor<[4, 4], f32> {moai.name = "w0", moai.role = "gradient_accumulator"}
 // CHECK-NEXT:    %[[W0:.*]] = moai.all_gather %{{.*}} {axis = "data", group_size = 3 : i64, moai.part = "load", moai.stage = 0 : i64}
 // CHECK-NEXT:    %[[W1:.*]] = moai.all_gather %{{.*}} {axis = "data", group_size = 3 : i64, moai.part = "load", moai.stage = 1 : i64}
@@ -16,11 +18,12 @@
 // The gradient is added to the sum of the micro-batches before at once.
 // CHECK-NEXT:    %[[A1:.*]] = moai.accumulate %{{.*}}, %[[B1]]#1 {moai.phase = "backward", moai.stage = 1 : i64
 // CHECK:         moai.reduce_scatter {{.*}} {axis = "data", group_size = 3 : i64, moai.part = "update", moai.stage = 0 : i64} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[6], f32>
-// CHECK-NEXT:    moai.optimizer {{.*}}kind = "adamw", moai.part = "update", moai.stage = 0
+// CHECK-NEXT:    moai.optimizer {{.*}}moai.part = "update", moai.stage = 0 : i64, operandSegmentSizes = array<i32: 1, 1, 2, 0>, policy = #moai.optimizer<"adamw,
 // CHECK-NEXT:    moai.reduce_scatter %[[A1]]
 
 // Without sharding there is nothing to gather, and gradients are reduced whole.
 // WHOLE-LABEL: func.func @step(
+// WHOLE-SAME:    !moai.tensor<[4, 4], f32> {moai.name = "w0", moai.role = "parameter"}
 // WHOLE-NOT:     all_gather
 // WHOLE:         moai.all_reduce {{.*}}axis = "data", group_size = 3
 // WHOLE-NEXT:    moai.optimizer {{.*}}!moai.tensor<[4, 4], f32>
@@ -32,3 +35,22 @@
 // WIDE-NEXT:    call @block.forward(%arg0, %[[N0]])
 // WIDE-NOT:     accumulate
 // WIDE:         moai.cast %[[W0]] {moai.phase = "backward", moai.stage = 0 : i64}
+
+// Momentum is the only state. Gradients are summed and clipped in float32: the norm is over the shards of all stages.
+// POLICY-LABEL: func.func @step(
+// POLICY-SAME:    !moai.tensor<[6], f32> {moai.name = ["w0"], moai.role = "master_parameter"}
+// POLICY-SAME:    !moai.tensor<[6], bf16> {moai.name = ["w0"], moai.role = "first_moment"}
+// POLICY-NOT:     second_moment
+// POLICY-SAME:    !moai.tensor<[4, 4], f32> {moai.name = "w0", moai.role = "gradient_accumulator"}
+// POLICY:         moai.accumulate {{.*}} : (!moai.tensor<[4, 4], f32>, !moai.tensor<[4, 4], bf16>) -> !moai.tensor<[4, 4], f32>
+// POLICY:         %[[G0:.*]] = moai.reduce_scatter {{.*}}moai.stage = 0 : i64} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[6], f32>
+// POLICY:         %[[N0:.*]] = moai.squared_norm %[[G0]] {moai.part = "update", moai.stage = 0 : i64}
+// POLICY-NEXT:    %[[D0:.*]] = moai.all_reduce %[[N0]] {axis = "data", group_size = 3 : i64
+// POLICY-NEXT:    %[[S0:.*]] = moai.all_reduce %[[D0]] {axis = "stage", group_size = 2 : i64, {{.*}}stages = array<i64: 0, 1>}
+// POLICY:         moai.optimizer %[[G0]], %{{.*}}, %{{.*}}, %[[S0]] {{.*}}operandSegmentSizes = array<i32: 1, 1, 1, 1>
+
+// A master of another type is cast once per step, and so is every kernel's copy made.
+// MASTER-LABEL: func.func @step(
+// MASTER-SAME:    !moai.tensor<[4, 4], f32> {moai.name = "w0", moai.role = "master_parameter"}
+// MASTER:         %[[C0:.*]] = moai.cast %{{.*}} {moai.part = "load", moai.stage = 0 : i64} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[4, 4], bf16>
+// MASTER:         call @block.forward(%arg0, %[[C0]])

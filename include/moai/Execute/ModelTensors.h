@@ -1,0 +1,56 @@
+//===- ModelTensors.h - The numbers of a training graph --------------------===//
+#ifndef MOAI_EXECUTE_MODELTENSORS_H
+#define MOAI_EXECUTE_MODELTENSORS_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "moai/Execute/Safetensors.h"
+#include <memory>
+
+namespace moai {
+
+/// An argument of a training graph's @step, and its tensor before the first step.
+struct ModelTensor {
+  std::string role;                          ///< parameter, buffer, constant or input
+  std::string name;                          ///< as the graph uses it
+  llvm::SmallVector<std::string, 1> aliases; ///< further names of a tied parameter
+  std::string type;                          ///< as files spell it
+  mlir::Type elementType;
+  std::shared_ptr<const Tensor> tensor;
+
+  bool isTrained() const { return role == "parameter"; }
+};
+
+/// The arguments of a training graph, filled from files, from the model's own archive, or with random numbers.
+class ModelTensors {
+public:
+  /// `aliases` are further names of parameters, by the name that the graph uses. The module must outlive this.
+  ModelTensors(mlir::ModuleOp trainingGraph, const std::vector<std::pair<std::string, std::string>> &aliases);
+
+  /// Takes parameters, buffers and constants under `param.NAME`, `buffer.NAME`, `constant.NAME` or plain `NAME`; tensors
+  /// under other prefixes (`input.`, `grad.`, ...) are for others. Every parameter must be there, under one of its names, and
+  /// of the graph's type; one integer type may stand for another.
+  absl::Status takeWeights(const StoredTensors &tensors, llvm::StringRef path);
+  /// Takes the inputs under `input.NAME` or plain `NAME`; all must be there.
+  absl::Status takeInputs(const StoredTensors &tensors, llvm::StringRef path);
+  /// Takes what is still missing and stands among these tensors under its plain name, in its shape and type.
+  void takeMissing(const StoredTensors &tensors);
+  /// Random numbers for what has not been given: parameters near 0 (vectors near 1, biases 0), integers within what they index.
+  void fillTheRest(uint64_t seed);
+
+  llvm::ArrayRef<ModelTensor> all() const { return tensors; }
+  /// Null if the graph has no argument of that name.
+  const ModelTensor *find(llvm::StringRef name) const;
+  /// Samples that the inputs hold.
+  int64_t batch() const;
+
+private:
+  absl::Status take(ModelTensor &argument, const std::string &key, const StoredTensor &stored, llvm::StringRef path);
+  int64_t indexLimit(unsigned argument);
+
+  mlir::ModuleOp module;
+  std::vector<ModelTensor> tensors;
+};
+
+} // namespace moai
+
+#endif // MOAI_EXECUTE_MODELTENSORS_H

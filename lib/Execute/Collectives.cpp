@@ -1,0 +1,84 @@
+//===- Collectives.cpp - What collectives compute --------------------------===//
+#include "Collectives.h"
+#include "moai/IR/Moai.h"
+
+using namespace mlir;
+using namespace moai;
+
+std::optional<Collective> Collective::of(Operation &op) {
+  auto describe = [](auto collective) {
+    return Collective{collective.getAxis().str(), static_cast<int64_t>(collective.getGroupSize()), {}};
+  };
+  if (auto gather = dyn_cast<AllGatherOp>(op))
+    return describe(gather);
+  if (auto scatter = dyn_cast<ReduceScatterOp>(op))
+    return describe(scatter);
+  auto reduce = dyn_cast<AllReduceOp>(op);
+  if (!reduce)
+    return std::nullopt;
+  Collective collective = describe(reduce);
+  if (auto stages = reduce.getStages())
+    collective.stages.assign(stages->begin(), stages->end());
+  return collective;
+}
+
+Tensor moai::shardOf(const TensorList &tensors, int64_t size, int64_t index) {
+  int64_t total = 0;
+  for (const auto &tensor : tensors)
+    total += tensor->size();
+  int64_t length = (total + size - 1) / size, begin = index * length, end = begin + length, at = 0;
+  Tensor shard(llvm::ArrayRef<int64_t>{length});
+  for (const auto &tensor : tensors) {
+    for (int64_t i = std::max(begin, at); i < std::min(end, at + tensor->size()); ++i)
+      shard.values[i - begin] = tensor->values[i - at];
+    at += tensor->size();
+  }
+  return shard;
+}
+
+std::vector<Tensor> moai::joinShards(const TensorList &shards, llvm::ArrayRef<llvm::SmallVector<int64_t, 4>> shapes) {
+  std::vector<double> flat;
+  for (const auto &shard : shards)
+    flat.insert(flat.end(), shard->values.begin(), shard->values.end());
+  std::vector<Tensor> tensors;
+  auto at = flat.begin();
+  for (const auto &shape : shapes) {
+    Tensor tensor(shape);
+    std::copy_n(at, tensor.size(), tensor.values.begin());
+    at += tensor.size();
+    tensors.push_back(std::move(tensor));
+  }
+  return tensors;
+}
+
+static TensorList sumOf(const std::vector<TensorList> &contributions) {
+  TensorList sums;
+  for (size_t i = 0; i < contributions[0].size(); ++i) {
+    auto sum = std::make_shared<Tensor>(*contributions[0][i]);
+    for (const TensorList &other : llvm::drop_begin(contributions))
+      for (size_t k = 0; k < sum->values.size(); ++k)
+        sum->values[k] += other[i]->values[k];
+    sums.push_back(std::move(sum));
+  }
+  return sums;
+}
+
+std::vector<Tensor> Collective::combine(Operation &op, const std::vector<TensorList> &contributions, size_t member,
+                                        const DimBinding &binding) const {
+  if (isa<AllGatherOp>(op)) {
+    TensorList shards;
+    for (const TensorList &contribution : contributions)
+      shards.push_back(contribution[0]);
+    llvm::SmallVector<llvm::SmallVector<int64_t, 4>> shapes;
+    for (Value result : op.getResults())
+      shapes.push_back(tensorOf(result).getDims().evaluate(binding));
+    return joinShards(shards, shapes);
+  }
+  TensorList sums = sumOf(contributions);
+  if (isa<ReduceScatterOp>(op))
+    return {shardOf(sums, groupSize, static_cast<int64_t>(member))};
+  std::vector<Tensor> results;
+  for (const auto &sum : sums)
+    results.push_back(*sum);
+  return results;
+}

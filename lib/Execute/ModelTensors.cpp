@@ -1,0 +1,183 @@
+//===- ModelTensors.cpp - The numbers of a training graph ------------------===//
+#include "moai/Execute/ModelTensors.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "moai/Execute/Executor.h"
+#include "moai/IR/Moai.h"
+#include "llvm/ADT/StringSet.h"
+#include <cmath>
+#include <random>
+
+using namespace mlir;
+using namespace moai;
+
+static std::string storedType(Type type) {
+  if (type.isF64())
+    return "F64";
+  if (type.isF16())
+    return "F16";
+  if (type.isBF16())
+    return "BF16";
+  if (type.isInteger(1))
+    return "BOOL";
+  if (type.isInteger())
+    return absl::StrCat("I", type.getIntOrFloatBitWidth());
+  return "F32";
+}
+
+ModelTensors::ModelTensors(ModuleOp trainingGraph, const std::vector<std::pair<std::string, std::string>> &aliases)
+    : module(trainingGraph) {
+  auto step = module.lookupSymbol<func::FuncOp>("step");
+  for (BlockArgument value : step.getArguments()) {
+    ModelTensor argument;
+    unsigned number = value.getArgNumber();
+    if (auto role = step.getArgAttrOfType<StringAttr>(number, attrs::kRole))
+      argument.role = role.str();
+    if (auto name = step.getArgAttrOfType<StringAttr>(number, attrs::kName))
+      argument.name = name.str();
+    for (const auto &[alias, name] : aliases)
+      if (name == argument.name)
+        argument.aliases.push_back(alias);
+    argument.elementType = tensorOf(value).getElementType();
+    argument.type = storedType(argument.elementType);
+    tensors.push_back(std::move(argument));
+  }
+}
+
+const ModelTensor *ModelTensors::find(StringRef name) const {
+  auto it = llvm::find_if(tensors, [&](const ModelTensor &tensor) { return tensor.name == name; });
+  return it == tensors.end() ? nullptr : &*it;
+}
+
+int64_t ModelTensors::batch() const { return getBinding(module).values[kBatchSymbol]; }
+
+//===----------------------------------------------------------------------===//
+// Where the numbers come from
+//===----------------------------------------------------------------------===//
+
+absl::Status ModelTensors::take(ModelTensor &argument, const std::string &key, const StoredTensor &stored, StringRef path) {
+  unsigned number = static_cast<unsigned>(&argument - tensors.data());
+  auto step = module.lookupSymbol<func::FuncOp>("step");
+  auto expected = tensorOf(step.getArgument(number)).getDims().evaluate(getBinding(module));
+  if (stored.tensor.shape != expected)
+    return absl::InvalidArgumentError(absl::StrCat(path.str(), ": tensor '", key, "' has the shape [",
+                                                   absl::StrJoin(stored.tensor.shape, ", "), "], the graph takes [",
+                                                   absl::StrJoin(expected, ", "), "]"));
+  auto isInteger = [](StringRef type) { return type == "BOOL" || type.starts_with("I") || type == "U8"; };
+  if (stored.type != argument.type && !(isInteger(stored.type) && isInteger(argument.type)))
+    return absl::InvalidArgumentError(
+        absl::StrCat(path.str(), ": tensor '", key, "' is of type ", stored.type, ", the graph takes ", argument.type));
+  argument.tensor = std::make_shared<Tensor>(stored.tensor);
+  return absl::OkStatus();
+}
+
+absl::Status ModelTensors::takeWeights(const StoredTensors &given, StringRef path) {
+  llvm::StringSet<> used;
+  for (ModelTensor &argument : tensors) {
+    if (argument.role == "input")
+      continue;
+    llvm::SmallVector<std::string, 2> names{argument.name};
+    names.append(argument.aliases.begin(), argument.aliases.end());
+    for (const std::string &name : names)
+      for (const char *prefix : {"param.", "buffer.", "constant.", ""}) {
+        auto it = given.find(prefix + name);
+        if (it == given.end() || !used.insert(it->first).second)
+          continue;
+        if (absl::Status status = take(argument, it->first, it->second, path); !status.ok())
+          return status;
+      }
+    if (!argument.tensor && argument.role == "parameter")
+      return absl::InvalidArgumentError(absl::StrCat(path.str(), ": has no tensor 'param.", argument.name, "', which the graph needs"));
+  }
+  // Buffers that were folded away may be left over; parameters may not.
+  for (const auto &[key, stored] : given)
+    if (StringRef(key).starts_with("param.") && !used.contains(key))
+      return absl::InvalidArgumentError(absl::StrCat(path.str(), ": the graph has no parameter for tensor '", key, "'"));
+  return absl::OkStatus();
+}
+
+absl::Status ModelTensors::takeInputs(const StoredTensors &given, StringRef path) {
+  llvm::StringSet<> used;
+  for (ModelTensor &argument : tensors) {
+    if (argument.role != "input")
+      continue;
+    auto it = given.find("input." + argument.name);
+    if (it == given.end())
+      it = given.find(argument.name);
+    if (it == given.end())
+      return absl::InvalidArgumentError(absl::StrCat(path.str(), ": has no tensor 'input.", argument.name, "', which the graph needs"));
+    used.insert(it->first);
+    if (absl::Status status = take(argument, it->first, it->second, path); !status.ok())
+      return status;
+  }
+  for (const auto &[key, stored] : given)
+    if (StringRef(key).starts_with("input.") && !used.contains(key))
+      return absl::InvalidArgumentError(absl::StrCat(path.str(), ": the graph has no input for tensor '", key, "'"));
+  return absl::OkStatus();
+}
+
+void ModelTensors::takeMissing(const StoredTensors &given) {
+  for (ModelTensor &argument : tensors)
+    if (auto it = given.find(argument.name); !argument.tensor && it != given.end())
+      take(argument, it->first, it->second, "").IgnoreError();
+}
+
+// The least of what an integer input, or a value computed from it by integer ops, is used to index.
+int64_t ModelTensors::indexLimit(unsigned number) {
+  DimBinding binding = getBinding(module);
+  int64_t limit = 2;
+  bool found = false;
+  auto narrow = [&](Dim dim) {
+    int64_t size = dim.evaluate(binding);
+    limit = found ? std::min(limit, size) : size;
+    found = true;
+  };
+  SmallVector<Value> queue{module.lookupSymbol<func::FuncOp>("step").getArgument(number)};
+  DenseSet<Value> seen;
+  while (!queue.empty()) {
+    Value value = queue.pop_back_val();
+    if (!seen.insert(value).second)
+      continue;
+    for (OpOperand &use : value.getUses()) {
+      Operation *op = use.getOwner();
+      if (auto embedding = dyn_cast<EmbeddingOp>(op); embedding && embedding.getIndices() == value)
+        narrow(tensorOf(embedding.getWeight()).getShape()[0]);
+      else if (auto loss = dyn_cast<CrossEntropyOp>(op); loss && loss.getTarget() == value)
+        narrow(tensorOf(loss.getLogits()).getShape().back());
+      else if (auto gather = dyn_cast<GatherOp>(op); gather && gather.getInput() != value)
+        narrow(tensorOf(gather.getInput()).getShape()[gather.getDims()[use.getOperandNumber() - 1]]);
+      else if (auto call = dyn_cast<func::CallOp>(op))
+        queue.push_back(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(op, call.getCalleeAttr()).getArgument(use.getOperandNumber()));
+      else
+        for (Value result : op->getResults())
+          if (tensorOf(result).getElementType().isInteger())
+            queue.push_back(result);
+    }
+  }
+  return std::max<int64_t>(1, limit);
+}
+
+void ModelTensors::fillTheRest(uint64_t seed) {
+  auto step = module.lookupSymbol<func::FuncOp>("step");
+  DimBinding binding = getBinding(module);
+  for (auto [number, argument] : llvm::enumerate(tensors)) {
+    if (argument.tensor)
+      continue;
+    std::mt19937_64 random(seed * 1000003 + number);
+    auto uniform = [&] { return static_cast<double>(random() >> 11) * 0x1p-53; };
+    Tensor tensor(tensorOf(step.getArgument(number)).getDims().evaluate(binding));
+    int64_t limit = argument.elementType.isInteger() ? indexLimit(number) : 0;
+    for (double &value : tensor.values)
+      if (limit)
+        value = std::floor(uniform() * static_cast<double>(limit));
+      else if (argument.role == "input")
+        value = 2 * uniform() - 1;
+      else if (tensor.rank() == 1)
+        value = StringRef(argument.name).ends_with("bias") ? 0 : 1;
+      else
+        value = 0.04 * std::sqrt(3.0) * (uniform() - 0.5);
+    roundTo(argument.elementType, tensor.values);
+    argument.tensor = std::make_shared<Tensor>(std::move(tensor));
+  }
+}

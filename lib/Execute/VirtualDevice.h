@@ -1,0 +1,120 @@
+//===- VirtualDevice.h - A program counter and a memory --------------------===//
+#ifndef MOAI_LIB_EXECUTE_VIRTUALDEVICE_H
+#define MOAI_LIB_EXECUTE_VIRTUALDEVICE_H
+
+#include "FunctionFacts.h"
+#include "Kernels.h"
+#include "Rendezvous.h"
+#include "absl/status/statusor.h"
+#include "moai/Execute/Executor.h"
+
+namespace moai {
+
+/// Bytes in use on a device, and the most there have been.
+struct DeviceMemory {
+  int64_t live = 0, peak = 0;
+  bool keepCurve = false;
+  std::vector<int64_t> curve; ///< bytes while each op ran, if they are kept
+
+  void note(int64_t bytes) {
+    peak = std::max(peak, bytes);
+    if (keepCurve)
+      curve.push_back(bytes);
+  }
+};
+
+/// A storage on a device: in use for as long as anything refers to it.
+class Allocation {
+public:
+  Allocation(DeviceMemory &memory, int64_t bytes) : memory(memory), bytes(bytes) { memory.live += bytes; }
+  ~Allocation() { memory.live -= bytes; }
+  Allocation(const Allocation &) = delete;
+  Allocation &operator=(const Allocation &) = delete;
+
+private:
+  DeviceMemory &memory;
+  int64_t bytes;
+};
+
+/// A tensor on a device: its numbers, and the storage that they take there, which views share.
+struct DeviceValue {
+  std::shared_ptr<const Tensor> tensor;
+  std::shared_ptr<Allocation> storage;
+};
+
+/// Where a device stands. Devices are numbered with the stage outermost.
+struct DevicePlace {
+  int64_t stage = 0, replica = 0, numReplicas = 1;
+
+  int64_t device() const { return deviceOf(stage); }
+  /// The device of another stage that works on the same samples.
+  int64_t deviceOf(int64_t otherStage) const { return otherStage * numReplicas + replica; }
+};
+
+/// Runs functions op by op, with the numbers of the reference kernels and the memory of an eager framework: results appear
+/// with their op, and go after their last use. Stops where it has to wait for another device and goes on from there.
+class VirtualDevice {
+public:
+  VirtualDevice(FunctionTable &functions, const KernelTable &kernels, const ExecuteOptions &options, const DevicePlace &place)
+      : functions(functions), kernels(kernels), options(options), place(place), random(options.seed) {}
+
+  /// Options for the next step, whose random numbers and memory curve begin anew.
+  void beginStep(const ExecuteOptions &stepOptions);
+  /// Begins a function. Values that nothing else refers to are freed as soon as it no longer needs them. InvalidArgument if
+  /// an argument is not of its type's shape.
+  absl::Status start(mlir::func::FuncOp function, std::vector<DeviceValue> arguments);
+  /// Runs until the function has ended (true) or waits for other devices (false).
+  absl::StatusOr<bool> run(Rendezvous &others);
+  /// Of the function that has ended.
+  std::vector<DeviceValue> takeResults() { return std::move(results); }
+  /// `device 3 waits at moai.receive`.
+  std::string describePosition() const;
+  /// Ops that have been run, ever: whether it gets further.
+  size_t opsRun() const { return numOps; }
+
+  /// Puts a tensor, of the type of `like`, on this device.
+  DeviceValue allocate(std::shared_ptr<const Tensor> tensor, mlir::Value like);
+
+  /// Called ahead of each optimizer with the gradients that it gets.
+  std::function<void(OptimizerOp, const TensorList &)> onUpdate;
+
+  DeviceMemory memory;
+
+private:
+  struct Frame {
+    mlir::func::FuncOp function;
+    const FunctionFacts *facts = nullptr;
+    mlir::Block::iterator next;
+    llvm::DenseMap<mlir::Value, DeviceValue> values;
+    llvm::DenseMap<mlir::Value, unsigned> usesLeft;
+  };
+
+  void define(Frame &frame, mlir::Value value, DeviceValue content);
+  void release(Frame &frame, mlir::Value value);
+  void finishOp(Frame &frame, mlir::Operation &op, std::vector<DeviceValue> produced);
+  absl::Status enter(mlir::func::CallOp call);
+  void leave(mlir::Operation &terminator);
+  absl::StatusOr<bool> runOp(mlir::Operation &op, Rendezvous &others);
+  absl::Status compute(Frame &frame, mlir::Operation &op, TensorList &produced);
+  absl::StatusOr<bool> communicate(Frame &frame, mlir::Operation &op, Rendezvous &others, TensorList &produced);
+  absl::Status check(mlir::Operation &op, mlir::Value result, Tensor &tensor) const;
+  absl::Status locate(const absl::Status &status) const;
+
+  FunctionTable &functions;
+  const KernelTable &kernels;
+  ExecuteOptions options;
+  DevicePlace place;
+  uint64_t random;
+  size_t numOps = 0;
+  std::vector<Frame> frames; ///< the innermost function last
+  std::vector<DeviceValue> results;
+};
+
+/// `moai.reduce 'sum' of linear_3`: an op as messages name it.
+std::string describeOp(mlir::Operation &op);
+/// The shape of a value's tensor; complex numbers are pairs, in a last dimension of 2.
+Offsets concreteShape(SymTensorType type, const DimBinding &binding);
+
+} // namespace moai
+
+#endif // MOAI_LIB_EXECUTE_VIRTUALDEVICE_H
