@@ -1,4 +1,4 @@
-//===- NormalizeGraph.cpp - Dead ops, identity views, repeated generators --===//
+//===- NormalizeGraph.cpp - Dead ops, identity views, generators -----------===//
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/OperationSupport.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
@@ -16,9 +16,12 @@ using namespace moai;
 namespace {
 struct NormalizeGraphPass : public moai::impl::NormalizeGraphBase<NormalizeGraphPass> {
   void runOnOperation() override {
+    uint64_t streams = 0;
     for (auto function : getOperation().getOps<func::FuncOp>())
-      if (!function.getBody().empty())
+      if (!function.getBody().empty()) {
         normalize(function.getBody().front());
+        numberStreams(function.getBody().front(), streams);
+      }
   }
 
 private:
@@ -47,6 +50,12 @@ private:
     for (Operation &op : llvm::make_early_inc_range(llvm::reverse(body)))
       if (isOpTriviallyDead(&op))
         op.erase();
+  }
+
+  static void numberStreams(Block &body, uint64_t &next) {
+    for (Operation &op : body)
+      if (auto random = dyn_cast<RandomOpInterface>(op); random && random.drawsNumbers())
+        random.setStream(next++);
   }
 };
 } // namespace

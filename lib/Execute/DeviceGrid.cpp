@@ -42,7 +42,7 @@ absl::StatusOr<std::unique_ptr<DeviceGrid>> DeviceGrid::create(ModuleOp program,
     auto function = program.lookupSymbol<func::FuncOp>(absl::StrCat("stage", stage));
     if (!function || !function->hasAttr(attrs::kSchedule))
       return absl::InvalidArgumentError(absl::StrCat("the module has no function @stage", stage, " with a schedule"));
-    auto facts = StageFacts::read(function, getBinding(program));
+    auto facts = StageFacts::read(function, state->config, getBinding(program));
     if (!facts.ok())
       return facts.status();
     state->stages.push_back(std::move(*facts));

@@ -314,8 +314,9 @@ static void dropout(DropoutOp op, KernelCall &call) {
   const Tensor &input = call[op.getInput()];
   Tensor &result = call.result(op.getResult()), &mask = call.result(op.getMask());
   double p = op.getP().convertToDouble();
+  RandomNumbers random = call.random(op.getStream(), op.getInput(), input.size());
   for (int64_t i = 0; i < input.size(); ++i) {
-    mask.values[i] = call.random() >= p;
+    mask.values[i] = random[i] >= p;
     result.values[i] = mask.values[i] != 0 ? input.values[i] / (1 - p) : 0;
   }
 }

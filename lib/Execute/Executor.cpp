@@ -59,12 +59,23 @@ void moai::roundTo(Type type, std::vector<double> &values) {
   }
 }
 
-// SplitMix64: every state gives an independent number.
-double KernelCall::random() {
-  uint64_t z = (*randomState += 0x9e3779b97f4a7c15);
+// One step of SplitMix64: the numbers of a key are those of its generator, counted from there.
+uint64_t moai::mixKey(uint64_t key, uint64_t counter) {
+  uint64_t z = key + (counter + 1) * 0x9e3779b97f4a7c15;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
   z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
+  return z ^ (z >> 31);
+}
+
+double RandomNumbers::operator[](int64_t element) const {
+  return static_cast<double>(mixKey(key, static_cast<uint64_t>(first + element)) >> 11) * 0x1p-53;
+}
+
+RandomNumbers KernelCall::random(uint64_t stream, Value batched, int64_t size) const {
+  SymTensorType type = tensorOf(batched);
+  bool hasSamples = type.getRank() > 0 && type.getShape().front().dividedBy(Dim::symbol(kBatchSymbol)).has_value();
+  int64_t first = hasSamples ? firstSample * (size / binding.values[kBatchSymbol]) : 0;
+  return {mixKey(randomKey, stream), first};
 }
 
 //===----------------------------------------------------------------------===//
@@ -99,7 +110,7 @@ absl::StatusOr<Executor::Values> Executor::run(StringRef name, Values arguments)
   std::vector<DeviceValue> operands;
   for (auto [argument, tensor] : llvm::zip(function.getArguments(), arguments))
     operands.push_back(device.allocate(std::move(tensor), argument));
-  if (absl::Status status = device.start(function, std::move(operands)); !status.ok())
+  if (absl::Status status = device.start(function, std::move(operands), state->options.firstSample); !status.ok())
     return status;
   Rendezvous nobody;
   absl::StatusOr<bool> ended = device.run(nobody);

@@ -16,8 +16,9 @@ static void generate(GenerateOp op, KernelCall &call) {
   } else if (op.getKind() == "full") {
     std::fill(result.values.begin(), result.values.end(), scalars[0]);
   } else if (op.getKind() == "random") {
-    for (double &value : result.values)
-      value = call.random();
+    RandomNumbers random = call.random(op.getStream(), op.getResult(), result.size());
+    for (int64_t i = 0; i < result.size(); ++i)
+      result.values[i] = random[i];
   } else if (op.getKind() != "empty") {
     call.fail("is of a kind that has no kernel");
   }

@@ -12,6 +12,17 @@
 
 namespace moai {
 
+/// Uniform numbers in [0, 1), one for each element of a tensor: a pure function of the key and of the element's place in the whole batch.
+class RandomNumbers {
+public:
+  RandomNumbers(uint64_t key, int64_t first) : key(key), first(first) {}
+  double operator[](int64_t element) const;
+
+private:
+  uint64_t key;
+  int64_t first; ///< place of element 0
+};
+
 /// One execution of an op: its operands' tensors (complex ones with a further, last dimension of 2), and its results' in their shapes, full
 /// of zeros.
 class KernelCall {
@@ -23,15 +34,16 @@ public:
     if (error.empty())
       error = reason.str();
   }
-  /// A uniform number in [0, 1), a new one at each call.
-  double random();
+  /// Numbers of a stream for a tensor of `size` elements that holds the same samples as `batched`, in the same order.
+  RandomNumbers random(uint64_t stream, mlir::Value batched, int64_t size) const;
 
   llvm::SmallDenseMap<mlir::Value, std::shared_ptr<const Tensor>, 8> operands;
   llvm::SmallDenseMap<mlir::Value, std::shared_ptr<Tensor>, 4> results;
   DimBinding binding;
-  bool float64 = false; ///< products in double instead of float
-  uint64_t *randomState = nullptr;
-  int64_t step = 1; ///< of the training run, from 1
+  bool float64 = false;    ///< products in double instead of float
+  uint64_t randomKey = 0;  ///< of the run, the step and the block instance
+  int64_t firstSample = 0; ///< of the batch that the tensors hold
+  int64_t step = 1;        ///< of the training run, from 1
   std::string error;
 };
 
@@ -61,6 +73,9 @@ void addIndexKernels(KernelTable &table);
 void addDistributionKernels(KernelTable &table);
 /// All of them.
 void addAllKernels(KernelTable &table);
+
+/// The key of random numbers under another one.
+uint64_t mixKey(uint64_t key, uint64_t counter);
 
 using Offsets = llvm::SmallVector<int64_t, 4>;
 

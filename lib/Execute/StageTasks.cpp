@@ -43,8 +43,9 @@ static std::vector<std::pair<unsigned, unsigned>> findCarried(func::CallOp backw
   return carried;
 }
 
-absl::StatusOr<StageFacts> StageFacts::read(func::FuncOp stage, const DimBinding &binding) {
+absl::StatusOr<StageFacts> StageFacts::read(func::FuncOp stage, const ParallelConfig &config, const DimBinding &binding) {
   StageFacts facts;
+  facts.config = config;
   facts.function = stage;
   for (auto call : stage.getOps<func::CallOp>()) {
     StringRef part = call.getCallee().rsplit('.').second;
@@ -154,6 +155,11 @@ int64_t StageTasks::currentMicroBatch() const {
   return task == 0 || task > facts.schedule.size() ? 0 : std::abs(facts.schedule[task - 1]) - 1;
 }
 
+// Replicas take contiguous parts of the batch, in micro-batches one after the other.
+int64_t StageTasks::firstSample() const {
+  return (place.replica * facts.config.numMicroBatches + currentMicroBatch()) * facts.config.batchPerDevice;
+}
+
 DeviceValue StageTasks::lookUp(Value operand, int64_t microBatch) {
   if (auto argument = dyn_cast<BlockArgument>(operand)) {
     unsigned number = argument.getArgNumber();
@@ -175,7 +181,7 @@ absl::Status StageTasks::startTask() {
     saved.erase(currentMicroBatch());
     lastBackward.clear();
   }
-  return device.start(functions.callee(call), std::move(operands));
+  return device.start(functions.callee(call), std::move(operands), firstSample());
 }
 
 // Next values of arguments, and the loss.

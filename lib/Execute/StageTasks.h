@@ -9,6 +9,7 @@ namespace moai {
 
 /// What a stage's function says: its parts, their order, and where their results go.
 struct StageFacts {
+  ParallelConfig config;
   mutable mlir::func::FuncOp function; ///< handles of ops have no const methods
   mutable mlir::func::CallOp load, forward, backward, update;
   std::vector<int64_t> schedule; ///< +k forward, -k backward of micro-batch k, from 1
@@ -19,7 +20,7 @@ struct StageFacts {
   std::vector<int64_t> updates;
 
   /// InvalidArgument if the function is no stage as SchedulePipeline makes it.
-  static absl::StatusOr<StageFacts> read(mlir::func::FuncOp stage, const DimBinding &binding);
+  static absl::StatusOr<StageFacts> read(mlir::func::FuncOp stage, const ParallelConfig &config, const DimBinding &binding);
 };
 
 /// A device with its stage's arguments, and its progress through the tasks of a step.
@@ -46,6 +47,7 @@ public:
 private:
   mlir::func::CallOp currentCall() const;
   int64_t currentMicroBatch() const;
+  int64_t firstSample() const;
   DeviceValue lookUp(mlir::Value operand, int64_t microBatch);
   absl::Status startTask();
   void finishTask();

@@ -2,6 +2,7 @@
 #include "VirtualDevice.h"
 #include "Collectives.h"
 #include "absl/strings/str_cat.h"
+#include "llvm/Support/xxhash.h"
 #include <cmath>
 
 using namespace mlir;
@@ -57,7 +58,6 @@ void VirtualDevice::finishOp(Frame &frame, Operation &op, std::vector<DeviceValu
 
 void VirtualDevice::beginStep(const ExecuteOptions &stepOptions) {
   options = stepOptions;
-  random = options.seed + static_cast<uint64_t>(options.step - 1) * 0x632be59bd9b4e019;
   memory.keepCurve = options.keepMemoryCurve;
   memory.curve.clear();
 }
@@ -66,7 +66,12 @@ void VirtualDevice::beginStep(const ExecuteOptions &stepOptions) {
 // Functions
 //===----------------------------------------------------------------------===//
 
-absl::Status VirtualDevice::start(func::FuncOp function, std::vector<DeviceValue> arguments) {
+absl::Status VirtualDevice::start(func::FuncOp function, std::vector<DeviceValue> arguments, int64_t sample) {
+  firstSample = sample;
+  return push(function, std::move(arguments), mixKey(mixKey(0, options.seed), static_cast<uint64_t>(options.step)));
+}
+
+absl::Status VirtualDevice::push(func::FuncOp function, std::vector<DeviceValue> arguments, uint64_t randomKey) {
   for (auto [argument, value] : llvm::zip(function.getArguments(), arguments))
     if (concreteShape(tensorOf(argument), functions.bytes.getBinding()) != value.tensor->shape)
       return absl::InvalidArgumentError(
@@ -74,6 +79,7 @@ absl::Status VirtualDevice::start(func::FuncOp function, std::vector<DeviceValue
   Frame &frame = frames.emplace_back();
   frame.function = function;
   frame.facts = &functions.of(function);
+  frame.randomKey = randomKey;
   frame.next = function.getBody().front().begin();
   for (auto [argument, value] : llvm::zip(function.getArguments(), arguments))
     define(frame, argument, std::move(value));
@@ -88,7 +94,10 @@ absl::Status VirtualDevice::enter(func::CallOp call) {
     arguments.push_back(caller.values.find(operand)->second);
   for (Value operand : call.getOperands())
     release(caller, operand);
-  return start(functions.callee(call), std::move(arguments));
+  // An instance of a block draws numbers of its own, and the same ones when it is run again.
+  auto block = call->getAttrOfType<StringAttr>(attrs::kBlock);
+  uint64_t randomKey = block ? mixKey(caller.randomKey, llvm::xxh3_64bits(block.getValue())) : caller.randomKey;
+  return push(functions.callee(call), std::move(arguments), randomKey);
 }
 
 void VirtualDevice::leave(Operation &terminator) {
@@ -182,7 +191,8 @@ absl::Status VirtualDevice::compute(Frame &frame, Operation &op, TensorList &pro
   KernelCall call;
   call.binding = functions.bytes.getBinding();
   call.float64 = options.float64;
-  call.randomState = &random;
+  call.randomKey = frame.randomKey;
+  call.firstSample = firstSample;
   call.step = options.step;
   for (Value operand : op.getOperands())
     call.operands[operand] = frame.values.find(operand)->second.tensor;

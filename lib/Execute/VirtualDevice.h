@@ -56,13 +56,13 @@ struct DevicePlace {
 class VirtualDevice {
 public:
   VirtualDevice(FunctionTable &functions, const KernelTable &kernels, const ExecuteOptions &options, const DevicePlace &place)
-      : functions(functions), kernels(kernels), options(options), place(place), random(options.seed) {}
+      : functions(functions), kernels(kernels), options(options), place(place) {}
 
-  /// Options for the next step, whose random numbers and memory curve begin anew.
+  /// Options for the next step, whose memory curve begins anew.
   void beginStep(const ExecuteOptions &stepOptions);
   /// Begins a function. Values that nothing else refers to are freed as soon as it no longer needs them. InvalidArgument if
-  /// an argument is not of its type's shape.
-  absl::Status start(mlir::func::FuncOp function, std::vector<DeviceValue> arguments);
+  /// an argument is not of its type's shape. `firstSample` is the place of its samples in the whole batch.
+  absl::Status start(mlir::func::FuncOp function, std::vector<DeviceValue> arguments, int64_t firstSample);
   /// Runs until the function has ended (true) or waits for other devices (false).
   absl::StatusOr<bool> run(Rendezvous &others);
   /// Of the function that has ended.
@@ -84,6 +84,7 @@ private:
   struct Frame {
     mlir::func::FuncOp function;
     const FunctionFacts *facts = nullptr;
+    uint64_t randomKey = 0;
     mlir::Block::iterator next;
     llvm::DenseMap<mlir::Value, DeviceValue> values;
     llvm::DenseMap<mlir::Value, unsigned> usesLeft;
@@ -92,6 +93,7 @@ private:
   void define(Frame &frame, mlir::Value value, DeviceValue content);
   void release(Frame &frame, mlir::Value value);
   void finishOp(Frame &frame, mlir::Operation &op, std::vector<DeviceValue> produced);
+  absl::Status push(mlir::func::FuncOp function, std::vector<DeviceValue> arguments, uint64_t randomKey);
   absl::Status enter(mlir::func::CallOp call);
   void leave(mlir::Operation &terminator);
   absl::StatusOr<bool> runOp(mlir::Operation &op, Rendezvous &others);
@@ -104,7 +106,7 @@ private:
   const KernelTable &kernels;
   ExecuteOptions options;
   DevicePlace place;
-  uint64_t random;
+  int64_t firstSample = 0;
   size_t numOps = 0;
   std::vector<Frame> frames; ///< the innermost function last
   std::vector<DeviceValue> results;

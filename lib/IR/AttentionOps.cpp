@@ -40,6 +40,8 @@ static double attentionFlops(SymTensorType query, SymTensorType key, SymTensorTy
   return 2.0 * rows * k[2].evaluate(binding) * (static_cast<double>(q[3].evaluate(binding)) + v[3].evaluate(binding));
 }
 
+bool AttentionOp::drawsNumbers() { return !getDropout().isZero(); }
+
 OpWork AttentionOp::getWork(const DimBinding &binding) {
   OpWork work = getStreamingWork(*this, binding);
   work.kernel = OpKernel::Attention;
@@ -68,7 +70,7 @@ void AttentionOp::buildGradient(GradientBuilder &gradients) {
   auto backward = gradients.create<AttentionBackwardOp>(
       types, gradients.getGradient(getResult()), gradients.getSaved(getQuery()), gradients.getSaved(getKey()),
       gradients.getSaved(getValue()), gradients.getSaved(getResult()), gradients.getSaved(getLogsumexp()),
-      bias ? gradients.getSaved(bias) : Value(), getMask(), getWindow(), getScale(), getDropout());
+      bias ? gradients.getSaved(bias) : Value(), getMask(), getWindow(), getScale(), getDropout(), getStream());
   for (auto [value, gradient] : llvm::zip(wanted, backward.getGradients()))
     if (gradients.needsGradient(value))
       gradients.accumulate(value, gradient);

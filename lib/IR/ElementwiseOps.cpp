@@ -175,6 +175,8 @@ LogicalResult DropoutOp::verify() {
   return expectSameShape(*this, "result", tensorOf(getResult()), tensorOf(getInput()));
 }
 
+bool DropoutOp::drawsNumbers() { return true; }
+
 void DropoutOp::buildGradient(GradientBuilder &gradients) {
   if (gradients.needsGradient(getInput()))
     gradients.accumulate(getInput(),

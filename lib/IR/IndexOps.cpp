@@ -10,6 +10,8 @@ LogicalResult GenerateOp::verify() {
   return success();
 }
 
+bool GenerateOp::drawsNumbers() { return getKind() == "random"; }
+
 //===----------------------------------------------------------------------===//
 // embedding
 //===----------------------------------------------------------------------===//

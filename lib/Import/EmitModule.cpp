@@ -93,6 +93,7 @@ void Emitter::emitOp(const GraphOp &op, DenseMap<ValueId, Value> &values) {
   ArrayRef<int64_t> ints = op.ints, more = op.moreInts;
   ArrayRef<double> floats = op.floats;
   auto f64 = [&](double value) { return builder.getF64FloatAttr(value); };
+  IntegerAttr noStream = builder.getI64IntegerAttr(0); // NormalizeGraph numbers them
   Operation *created = nullptr;
   switch (op.code) {
   case OpCode::Contract:
@@ -105,7 +106,7 @@ void Emitter::emitOp(const GraphOp &op, DenseMap<ValueId, Value> &values) {
   }
   case OpCode::Attention:
     created = builder.create<AttentionOp>(loc, results[0], results[1], at(0), at(1), at(2), at(3), builder.getStringAttr(op.kind),
-                                          builder.getI64IntegerAttr(ints[0]), f64(floats[0]), f64(floats[1]));
+                                          builder.getI64IntegerAttr(ints[0]), f64(floats[0]), f64(floats[1]), noStream);
     break;
   case OpCode::Elementwise:
     created = builder.create<ElementwiseOp>(loc, results[0], operands, op.kind, floats);
@@ -136,7 +137,7 @@ void Emitter::emitOp(const GraphOp &op, DenseMap<ValueId, Value> &values) {
     created = builder.create<SoftmaxOp>(loc, results[0], at(0), ints[0], ints[1] != 0);
     break;
   case OpCode::Dropout:
-    created = builder.create<DropoutOp>(loc, results[0], results[1], at(0), f64(floats[0]));
+    created = builder.create<DropoutOp>(loc, results[0], results[1], at(0), f64(floats[0]), noStream);
     break;
   case OpCode::CrossEntropy:
     created = builder.create<CrossEntropyOp>(loc, results[0], results[1], results[2], at(0), at(1), builder.getStringAttr(op.kind),

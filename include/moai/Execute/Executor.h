@@ -12,10 +12,13 @@ namespace moai {
 struct ExecuteOptions {
   /// Compute every floating type in double and round nothing: for checks.
   bool float64 = false;
-  /// Of random numbers; runs with the same seed draw the same ones.
+  /// A random number is a function of these two, of the op's stream, of the block instance and of the element's place in the
+  /// whole batch: whoever runs the op again, or runs it on some of the samples, draws the same ones.
   uint64_t seed = 0;
-  /// Of the training run, from 1: what optimizers correct their moments by.
+  /// Of the training run, from 1; optimizers correct their moments by it as well.
   int64_t step = 1;
+  /// Where the samples of the arguments begin in the whole batch.
+  int64_t firstSample = 0;
   /// Fail at the first op whose result holds a NaN, and name it.
   bool stopAtNan = false;
   /// Note the bytes that are in use while each op runs.

@@ -58,4 +58,16 @@ def Moai_FactorOpInterface : OpInterface<"FactorOpInterface"> {
   ];
 }
 
+def Moai_RandomOpInterface : OpInterface<"RandomOpInterface"> {
+  let cppNamespace = "::moai";
+  let description = [{
+    The op may draw random numbers. They depend on its `stream`, so a copy of the op, wherever it runs for the same block of the same step,
+    draws the same ones. NormalizeGraph numbers the streams.
+  }];
+  let methods = [
+    InterfaceMethod<"Whether it draws any.", "bool", "drawsNumbers", (ins)>,
+    InterfaceMethod<"Gives it a stream of its own.", "void", "setStream", (ins "uint64_t":$stream)>,
+  ];
+}
+
 #endif // MOAI_IR_MOAIINTERFACES_TD

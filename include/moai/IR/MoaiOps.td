@@ -19,6 +19,8 @@ defvar Grad = DeclareOpInterfaceMethods<Moai_GradientOpInterface>;
 defvar Factors = DeclareOpInterfaceMethods<Moai_FactorOpInterface>;
 defvar InPlace = DeclareOpInterfaceMethods<Moai_InPlaceOpInterface>;
 defvar View = DeclareOpInterfaceMethods<Moai_ViewOpInterface>;
+defvar Random = DeclareOpInterfaceMethods<Moai_RandomOpInterface, ["drawsNumbers"]>;
+defvar StreamAttr = DefaultValuedAttr<I64Attr, "0">;
 
 //===----------------------------------------------------------------------===//
 // Matrix products
@@ -57,15 +59,16 @@ def Moai_ConvolutionBackwardOp : Moai_Op<"convolution_backward", [Pure, Work]> {
 class Moai_AttentionBase<string mnemonic, list<Trait> traits> : Moai_Op<mnemonic, traits> {
   string attentionDoc = [{
     `mask` is `causal`, `sliding_window` (of `window` positions, the query's own included), `full`, or `bias` (the operand
-    `bias` is added to the scores). Key and value may have fewer heads than the query, by an integer factor.
+    `bias` is added to the scores). Key and value may have fewer heads than the query, by an integer factor. With `dropout`, the
+    probabilities are dropped as the random numbers of `stream` say, which the backward draws again.
   }];
 }
 
-def Moai_AttentionOp : Moai_AttentionBase<"attention", [Pure, Work, Grad, Factors]> {
+def Moai_AttentionOp : Moai_AttentionBase<"attention", [Pure, Work, Grad, Factors, Random]> {
   let summary = "scaled dot-product attention over [batch, heads, sequence, width]";
   let description = attentionDoc;
   let arguments = (ins Moai_AnyTensor:$query, Moai_AnyTensor:$key, Moai_AnyTensor:$value, Optional<Moai_AnyTensor>:$bias,
-                       StrAttr:$mask, I64Attr:$window, F64Attr:$scale, F64Attr:$dropout);
+                       StrAttr:$mask, I64Attr:$window, F64Attr:$scale, F64Attr:$dropout, StreamAttr:$stream);
   let results = (outs Moai_AnyTensor:$result, Moai_AnyTensor:$logsumexp);
 }
 
@@ -74,7 +77,7 @@ def Moai_AttentionBackwardOp : Moai_AttentionBase<"attention_backward", [Pure, W
   let description = attentionDoc;
   let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$query, Moai_AnyTensor:$key, Moai_AnyTensor:$value,
                        Moai_AnyTensor:$result, Moai_AnyTensor:$logsumexp, Optional<Moai_AnyTensor>:$bias, StrAttr:$mask,
-                       I64Attr:$window, F64Attr:$scale, F64Attr:$dropout);
+                       I64Attr:$window, F64Attr:$scale, F64Attr:$dropout, StreamAttr:$stream);
   let results = (outs Variadic<Moai_AnyTensor>:$gradients);
 }
 
@@ -170,9 +173,9 @@ def Moai_SoftmaxBackwardOp : Moai_Op<"softmax_backward", [Pure, Streams]> {
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_DropoutOp : Moai_Op<"dropout", [Pure, Streams, Grad]> {
+def Moai_DropoutOp : Moai_Op<"dropout", [Pure, Streams, Grad, Random]> {
   let summary = "dropout with probability p; the mask is kept for the backward";
-  let arguments = (ins Moai_AnyTensor:$input, F64Attr:$p);
+  let arguments = (ins Moai_AnyTensor:$input, F64Attr:$p, StreamAttr:$stream);
   let results = (outs Moai_AnyTensor:$result, Moai_AnyTensor:$mask);
 }
 
@@ -255,9 +258,9 @@ def Moai_PadOp : Moai_Op<"pad", [Pure, Streams, Grad]> {
 // Sources and indices
 //===----------------------------------------------------------------------===//
 
-def Moai_GenerateOp : Moai_Op<"generate", [Pure, Streams]> {
+def Moai_GenerateOp : Moai_Op<"generate", [Pure, Streams, Random]> {
   let summary = "a tensor made of nothing: arange (start, step), full (value), empty, tril, or random";
-  let arguments = (ins StrAttr:$kind, DefaultValuedAttr<DenseF64ArrayAttr, "{}">:$scalars);
+  let arguments = (ins StrAttr:$kind, DefaultValuedAttr<DenseF64ArrayAttr, "{}">:$scalars, StreamAttr:$stream);
   let results = (outs Moai_AnyTensor:$result);
 }
 

@@ -7,8 +7,11 @@ include "mlir/Pass/PassBase.td"
 class Moai_Pass<string flag> : Pass<flag, "::mlir::ModuleOp">;
 
 def NormalizeGraph : Moai_Pass<"moai-normalize-graph"> {
-  let summary = "Removes dead ops, identity views and repeated generators";
-  let description = [{ Requires an imported module. Afterwards no op without effect is unused and no view returns its operand's type. }];
+  let summary = "Removes dead ops, identity views and repeated generators; numbers the streams of random numbers";
+  let description = [{
+    Requires an imported module. Afterwards no op without effect is unused, no view returns its operand's type, and every op that draws
+    random numbers has a stream of its own.
+  }];
 }
 
 def BuildBackward : Moai_Pass<"moai-build-backward"> {
