@@ -39,7 +39,7 @@ int registerGraphs() {
   std::vector<std::string> paths{MOAI_MODELS "/qwen1.5-7b.pt2"};
   std::error_code error;
   for (llvm::sys::fs::directory_iterator it(MOAI_GRAPHS, error), end; it != end && !error; it.increment(error))
-    if (llvm::StringRef(it->path()).ends_with(".pt2") && !llvm::StringRef(it->path()).contains("joint"))
+    if (llvm::StringRef(it->path()).ends_with(".pt2") && !llvm::StringRef(it->path()).contains("inconsistent"))
       paths.push_back(it->path());
   std::sort(paths.begin(), paths.end());
   for (const std::string &path : paths) {

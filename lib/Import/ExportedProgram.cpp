@@ -135,6 +135,8 @@ TensorMeta Reader::readTensor(element value, llvm::StringRef name) {
   }
   if (meta.sizes.size() > 16)
     throw ImportError(absl::StrCat("model.json: ", where(), " has ", meta.sizes.size(), " dimensions; expected at most 16"));
+  bool requiresGrad;
+  meta.requiresGrad = !fields["requires_grad"].get(requiresGrad) && requiresGrad;
   return meta;
 }
 
@@ -322,6 +324,9 @@ void Reader::readSignature(element value, ExportedProgram &program) {
           spec.argument = read.tensors[0];
       }
     }
+    for (const char *key : {"parameter_name", "buffer_name"})
+      if (element name; content.is_object() && !content[key].get(name) && name.is_string())
+        spec.target = asString(name, kind);
     program.outputs.push_back(spec);
   }
 }

@@ -45,6 +45,7 @@ struct Size {
 struct TensorMeta {
   DType dtype = DType::F32;
   llvm::SmallVector<Size, 4> sizes;
+  bool requiresGrad = false; ///< whether a step wants its gradient; decides something for parameters only
 };
 
 struct Graph;
@@ -81,11 +82,13 @@ struct InputSpec {
   Kind kind = Kind::Other;
   llvm::StringRef argument; ///< name in the graph; empty for constants that aren't tensors
   llvm::StringRef name;     ///< the framework's name
+  bool trained = true;      ///< of parameters: whether a step has a gradient for it
 };
 
 struct OutputSpec {
   llvm::StringRef kind; ///< user_output, loss_output, buffer_mutation, gradient_to_parameter, ...
   llvm::StringRef argument;
+  llvm::StringRef target; ///< the buffer or parameter that a mutation or gradient is for
 };
 
 /// The whole program. Strings point into the parser, which lives as long as this object.

@@ -1,6 +1,7 @@
 //===- ImportPt2.cpp - torch.export archives -------------------------------===//
 #include "Archive.h"
 #include "EmitModule.h"
+#include "JointGraph.h"
 #include "Lowering.h"
 #include "Recognition.h"
 #include "Summarize.h"
@@ -175,17 +176,13 @@ static void mergeTiedParameters(TrainingGraph &graph, llvm::StringRef path, std:
 }
 
 // The loss is the one output marked so, or the only scalar among the outputs.
-static void chooseLoss(const pt2::ExportedProgram &program, TrainingGraph &graph) {
+static void chooseLoss(TrainingGraph &graph) {
   std::vector<ValueId> scalars;
   for (ValueId output : graph.outputs)
     if (graph.values[output].dims.empty() && pt2::isFloating(graph.values[output].dtype))
       scalars.push_back(output);
   if (graph.outputs.empty())
     throw ImportError("model.json: the graph has no output; export a module whose forward returns the loss");
-  for (const pt2::OutputSpec &spec : program.outputs)
-    if (spec.kind == "gradient_to_parameter")
-      throw ImportError(
-          "model.json: the graph holds its own backward (a joint export); export the forward alone, with torch.export.export");
   if (scalars.size() == 1) {
     graph.loss = scalars[0];
     graph.outputs = {graph.loss};
@@ -232,12 +229,15 @@ static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOp
   auto parsed = pt2::parseExportedProgram(*json, path);
   if (!parsed.ok())
     return parsed.status();
-  const pt2::ExportedProgram &program = **parsed;
+  pt2::ExportedProgram &program = **parsed;
 
   ImportedModel result;
   ModelSummary &summary = result.summary;
   summary.path = path.str();
   summary.warnings = program.warnings;
+  bool isJoint = separateForward(program);
+  if (isJoint)
+    summary.assumptions.push_back("the graph carries its backward, which is left out: moai derives the gradients from the forward itself");
   InputDims inputs = nameInputDims(program, summary.assumptions);
   DimBinding planned = inputs.exported;
   if (absl::Status status = bindShapes(options, inputs, planned, path); !status.ok())
@@ -270,12 +270,18 @@ static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOp
                                             " times) is not known: it is costed by the bytes it reads and writes, "
                                             "and nothing is split through it"));
 
-  chooseLoss(program, *graph);
+  chooseLoss(*graph);
   if (!options.bufferUpdates)
     graph->bufferUpdates.clear();
   for (const auto &[buffer, update] : graph->bufferUpdates)
     graph->outputs.push_back(update);
   mergeConstants(*graph);
+  if (isJoint) {
+    fuseDecomposed(*graph);
+    if (unsigned attentions = fuseAttention(*graph))
+      summary.assumptions.push_back(
+          absl::StrCat(attentions, " attentions that the export wrote out as matrix products are planned as one fused op each"));
+  }
   recognizeAttention(*graph, planned);
   recognizeExperts(*graph);
   removeDeadOps(*graph);

@@ -207,7 +207,7 @@ static void attention(Lowering &l) {
   requireSame(l, l.dims(query)[0], l.dims(key)[0]);
   for (size_t i : {0, 1, 2})
     requireSame(l, l.dims(key)[i], l.dims(value)[i]);
-  ValueId mask = l.optionalTensor("attn_mask");
+  ValueId mask = l.optionalTensor(l.has("attn_bias") ? "attn_bias" : "attn_mask");
   if (mask != kNoValue && l.rank(mask) <= 4) {
     // Broadcast against the scores, whose lengths are those of query and key.
     DimId scores[4] = {l.dims(query)[0], l.dims(query)[1], l.dims(query)[2], l.dims(key)[2]};
@@ -263,5 +263,7 @@ void moai::addMatmulRules(llvm::StringMap<LoweringRule> &rules) {
   for (const char *name : {"aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.convolution"})
     rules[name] = convolution;
   rules["aten.scaled_dot_product_attention"] = attention;
+  for (const char *kernel : {"flash_attention", "flash_attention_for_cpu", "efficient_attention", "cudnn_attention"})
+    rules[absl::StrCat("aten._scaled_dot_product_", kernel)] = attention;
   rules["aten._grouped_mm"] = rules["transformers.grouped_mm_fallback"] = groupedMatmul;
 }

@@ -83,7 +83,8 @@ static void pool(Lowering &l) {
   bool isMax = l.node->target.contains("max_pool");
   size_t spatial = l.integers("kernel_size").size(), rank = l.outputMeta(0).sizes.size();
   spatial = l.node->target.contains("1d") ? 1 : l.node->target.contains("3d") ? 3 : std::max<size_t>(spatial, 2);
-  if (l.rank(l.tensor("self")) != spatial + 2 || rank != spatial + 2 || l.numOutputs() > 1 || l.has("divisor_override"))
+  bool wantsIndices = l.numOutputs() > 1 && !l.node->outputs[1].empty();
+  if (l.rank(l.tensor("self")) != spatial + 2 || rank != spatial + 2 || wantsIndices || l.has("divisor_override"))
     return l.lowerOpaque();
   auto perDimension = [&](const char *name, llvm::ArrayRef<int64_t> otherwise) {
     auto values = l.integers(name);
@@ -152,17 +153,14 @@ static void layerNorm(Lowering &l) {
 
 static void groupNorm(Lowering &l) {
   ValueId input = l.tensor("input");
-  int64_t groups = l.integer("num_groups", 1);
+  int64_t groups = l.integer(l.has("group") ? "group" : "num_groups", 1);
   if (l.rank(input) < 2 || groups < 1 || groups > (1 << 20))
     l.fail(absl::StrCat("normalises ", groups, " groups of a tensor of rank ", l.rank(input)));
   normalise(l, "group_norm", groups, {l.dims(input)[0], l.constant(groups)}, l.dtype(input));
 }
 
 // What training leaves in a running statistic: a little of this batch's.
-static void updateRunning(Lowering &l, llvm::StringRef name, ValueId input, llvm::StringRef kind, double momentum) {
-  ValueId running = l.optionalTensor(name);
-  if (running == kNoValue)
-    return;
+static ValueId updatedRunning(Lowering &l, ValueId running, ValueId input, llvm::StringRef kind, double momentum) {
   llvm::SmallVector<int64_t, 4> dims;
   for (size_t i = 0; i < l.rank(input); ++i)
     if (i != 1)
@@ -176,7 +174,19 @@ static void updateRunning(Lowering &l, llvm::StringRef name, ValueId input, llvm
   };
   llvm::SmallVector<DimId, 4> shape(l.dims(running));
   ValueId kept = scale(running, 1 - momentum), added = scale(now, momentum);
-  l.write(name, l.emitOne(OpCode::Elementwise, "add", {kept, added}, l.dtype(running), shape));
+  return l.emitOne(OpCode::Elementwise, "add", {kept, added}, l.dtype(running), shape);
+}
+
+// The updated statistics are written in place or, in graphs that carry their backward, the last two of five outputs.
+static void updateRunning(Lowering &l, llvm::StringRef name, ValueId input, llvm::StringRef kind, unsigned output) {
+  ValueId running = l.optionalTensor(name);
+  if (running == kNoValue)
+    return;
+  ValueId updated = updatedRunning(l, running, input, kind, l.number("momentum", 0.1));
+  if (l.node->target.contains("functional"))
+    l.setOutput(output, updated);
+  else
+    l.write(name, updated);
 }
 
 // Outside of training the running statistics normalise: (x - mean) rsqrt(var + eps), per channel.
@@ -201,9 +211,8 @@ static void batchNorm(Lowering &l) {
     l.fail(absl::StrCat("normalises a tensor of rank ", l.rank(input)));
   if (!l.flag("training", true))
     return l.setOutput(normaliseByRunning(l, input));
-  double momentum = l.number("momentum", 0.1);
-  updateRunning(l, "running_mean", input, "mean", momentum);
-  updateRunning(l, "running_var", input, "var", momentum);
+  updateRunning(l, "running_mean", input, "mean", 3);
+  updateRunning(l, "running_var", input, "var", 4);
   normalise(l, "batch_norm", 1, {l.dims(input)[1]}, l.dtype(input));
 }
 
@@ -263,8 +272,10 @@ void moai::addReductionRules(llvm::StringMap<LoweringRule> &rules) {
       rules[absl::StrCat("aten.adaptive_", kind, dims)] = adaptivePool;
     }
   rules["aten.layer_norm"] = rules["aten.native_layer_norm"] = rules["aten.rms_norm"] = layerNorm;
-  rules["aten.group_norm"] = groupNorm;
-  rules["aten.batch_norm"] = batchNorm;
+  rules["aten.max_pool2d_with_indices"] = rules["aten.max_pool3d_with_indices"] = pool;
+  rules["aten.group_norm"] = rules["aten.native_group_norm"] = groupNorm;
+  for (const char *name : {"batch_norm", "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_functional"})
+    rules[absl::StrCat("aten.", name)] = batchNorm;
   rules["aten.cross_entropy_loss"] = crossEntropy;
   for (const char *name : {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy_with_logits", "kl_div"})
     rules[absl::StrCat("aten.", name)] = elementwiseLoss;

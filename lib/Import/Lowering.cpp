@@ -438,6 +438,13 @@ void Lowering::addArguments() {
   }
 }
 
+// A graph without in-place ops says in its signature what becomes of a buffer.
+void Lowering::updateBuffer(llvm::StringRef name, ValueId value) {
+  for (ValueId argument : graph.arguments)
+    if (graph.values[argument].role == Role::Buffer && graph.values[argument].name == name && slots[argument].value == argument)
+      slots[argument].value = value;
+}
+
 void Lowering::lowerNode(const pt2::Node &current) {
   node = &current;
   llvm::StringRef target = current.target;
@@ -513,12 +520,17 @@ void Lowering::run() {
   }
   node = nullptr;
   for (const pt2::OutputSpec &spec : program.outputs) {
-    if (spec.argument.empty() || (spec.kind != "user_output" && spec.kind != "loss_output"))
+    bool isMutation = spec.kind == "buffer_mutation";
+    if (spec.argument.empty() || (spec.kind != "user_output" && spec.kind != "loss_output" && !isMutation))
       continue;
     auto it = scopes.back().slots.find(spec.argument);
     if (it == scopes.back().slots.end())
       throw ImportError(absl::StrCat("model.json: output '", spec.argument.str(), "' is not defined by any node"));
-    graph.outputs.push_back(read(it->second));
+    ValueId value = read(it->second);
+    if (isMutation)
+      updateBuffer(spec.target, value);
+    else
+      graph.outputs.push_back(value);
   }
   for (ValueId argument : graph.arguments)
     if (graph.values[argument].role == Role::Buffer) {

@@ -106,6 +106,7 @@ private:
   ValueId pasteIntoBase(const Slot &slot, ValueId base, ValueId value);
   void writeSlot(int slot, ValueId value);
   void addArguments();
+  void updateBuffer(llvm::StringRef name, ValueId value);
   Dim resolveSymbol(llvm::StringRef name, int64_t hint) const;
 
   const pt2::ExportedProgram &program;

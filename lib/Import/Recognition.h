@@ -11,6 +11,13 @@ namespace moai {
 /// bias operands. Key and value heads that were repeated by unsqueeze, expand and reshape become grouped-query attention.
 void recognizeAttention(TrainingGraph &graph, const DimBinding &planned);
 
+/// Makes one attention op of scores, mask, softmax and product with the values, as exports with a backward write attention
+/// out, and returns how many. Only where nothing else reads what is in between, so the forward multiplies as much as before.
+unsigned fuseAttention(TrainingGraph &graph);
+
+/// Makes linear layers, silu and cross entropy of the ops that such exports decompose them into.
+void fuseDecomposed(TrainingGraph &graph);
+
 /// Turns sort, histogram, cumulative sum and index arithmetic around expert matmuls into route, dispatch and combine.
 void recognizeExperts(TrainingGraph &graph);
 

@@ -132,12 +132,14 @@ static Mask classify(MaskReader &reader, int64_t queries, int64_t keys) {
   return guess;
 }
 
-// x -> unsqueeze -> expand -> reshape, repeating each head in a row.
+// x -> unsqueeze -> expand (-> copy) -> reshape, repeating each head in a row.
 static ValueId unrepeated(const TrainingGraph &graph, ValueId value) {
   const GraphOp *merge = graph.producerOf(value);
   if (!merge || merge->code != OpCode::Reshape || graph.values[value].dims.size() != 4)
     return kNoValue;
   const GraphOp *expand = graph.producerOf(merge->operands[0]);
+  if (expand && expand->code == OpCode::Copy)
+    expand = graph.producerOf(expand->operands[0]);
   if (!expand || expand->code != OpCode::Expand)
     return kNoValue;
   const GraphOp *insert = graph.producerOf(expand->operands[0]);

@@ -8,6 +8,9 @@ import zipfile
 from tools import GRAPHS, QWEN, TINY, TestCase, read_model, run
 
 
+JOINT = GRAPHS / "tiny-llama-joint.pt2"
+
+
 def graph(model):
     return model["graph_module"]["graph"]
 
@@ -151,8 +154,26 @@ class Graphs(BadInput):
     def test_no_loss(self):
         self.refuse_model("the graph returns no loss, so there is no training step to plan", GRAPHS / "llama-3-8b-logits.pt2")
 
-    def test_own_backward(self):
-        self.refuse_model("model.json: the graph holds its own backward", GRAPHS / "llama-3-8b-joint.pt2")
+    def test_gradient_of_another_shape(self):
+        def edit(model):
+            spec = next(spec["gradient_to_parameter"] for spec in model["graph_module"]["signature"]["output_specs"]
+                        if "norm.weight" in str(spec.get("gradient_to_parameter")))
+            graph(model)["tensor_values"][spec["arg"]["name"]]["sizes"] = [{"as_int": 63}]
+        self.refuse_model("model.json: the gradient of parameter 'model.model.layers.0.input_layernorm.weight' has the shape [63], the "
+                          "parameter [64]; export the graph again", self.edit_model(edit, JOINT))
+
+    def test_gradient_of_no_parameter(self):
+        def edit(model):
+            specs = model["graph_module"]["signature"]["output_specs"]
+            next(spec for spec in specs if "gradient_to_parameter" in spec)["gradient_to_parameter"]["parameter_name"] = "other"
+        self.refuse_model("is the gradient of 'other', which is no parameter of the graph", self.edit_model(edit, JOINT))
+
+    def test_gradients_without_a_loss(self):
+        def edit(model):
+            specs = model["graph_module"]["signature"]["output_specs"]
+            specs[:] = [spec for spec in specs if "loss_output" not in spec]
+        self.refuse_model("model.json: the graph carries gradients and 0 of its outputs are marked as the loss, expected 1",
+                          self.edit_model(edit, JOINT))
 
     def unknown_op(self):
         def edit(model):

@@ -38,9 +38,9 @@ class TestCase(unittest.TestCase):
                 target.writestr(f"{source.namelist()[0].split('/')[0]}/{name}", text)
         return path
 
-    def edit_model(self, edit):
-        """The tiny model after edit(parsed model.json)."""
-        model = json.loads(read_model())
+    def edit_model(self, edit, source=TINY):
+        """The tiny model, or another one, after edit(parsed model.json)."""
+        model = json.loads(read_model(source))
         edit(model)
         return self.write_model(json.dumps(model))
 

@@ -28,6 +28,7 @@ const Counted kCounted[] = {
     {"vit-large-patch16-224", 2, 0, 304326632, 246218850304, 741855068160},
     {"mixtral-8x7b-grouped", 1, 4096, 46702792704, 113232517791744, 344095599886336},
     {"mixtral-8x7b-batched", 1, 4096, 46702792704, 113232517791744, 344095599886336},
+    {"llama-3-8b-joint", 1, 1024, 8030261248, 15919296282624, 48032766754816},
     // Autocast changes types, not products.
     {"bert-large-autocast", 2, 512, 335174458, 736171655168, 2234284769280},
     {"vit-large-autocast", 2, 0, 304326632, 246218850304, 741855068160},
@@ -220,10 +221,31 @@ std::string importError(llvm::StringRef graph, const ImportOptions &options = {}
   return message.substr(message.find(".pt2: ") + 6);
 }
 
-TEST(Import, RefusesWhatCarriesItsOwnBackward) {
-  EXPECT_EQ(importError("llama-3-8b-joint"),
-            "model.json: the graph holds its own backward (a joint export); export the forward alone, with "
-            "torch.export.export");
+// The forward of a graph that carries its backward is decomposed; put together again it is the one that was exported alone.
+TEST(Import, AGraphWithItsBackwardIsTheSameStep) {
+  TestContext context;
+  ModelSummary joint = importTestGraph("llama-3-8b-joint", context).summary, plain = importTestGraph("llama-3-8b", context).summary;
+  EXPECT_EQ(joint.ops, plain.ops);
+  EXPECT_EQ(joint.largestTensorBytes, plain.largestTensorBytes);
+  EXPECT_THAT(joint.opaqueOps, testing::IsEmpty());
+  ASSERT_EQ(joint.blocks.size(), 1u);
+  EXPECT_EQ(joint.blocks[0].repeats, plain.blocks[0].repeats);
+  EXPECT_EQ(joint.blocks[0].parameters, plain.blocks[0].parameters);
+  ModelAttention attention = attentionOf("llama-3-8b-joint");
+  EXPECT_EQ(attention.kind, "causal");
+  EXPECT_EQ(attention.keyHeads, 8);
+  EXPECT_EQ(attention.count, 32);
+  EXPECT_THAT(joint.assumptions,
+              testing::ElementsAre("the graph carries its backward, which is left out: moai derives the gradients from the forward itself",
+                                   "32 attentions that the export wrote out as matrix products are planned as one fused op each"));
+}
+
+// Exported without the MATH backend: the backward of attention reads the scores' softmax as its logsumexp.
+TEST(Import, RefusesABackwardThatCantBeThatOfTheForward) {
+  EXPECT_EQ(importError("tiny-llama-joint-inconsistent"),
+            "model.json: node 'getitem' (aten._scaled_dot_product_flash_attention_for_cpu_backward.default) gets a logsumexp of shape "
+            "[8, 4, 16, 16], expected [8, 4, 16], so the exported gradients are wrong; export the forward and backward again under "
+            "torch.nn.attention.sdpa_kernel(SDPBackend.MATH)");
 }
 
 TEST(Import, NamesTheDimensionsThatCanBeSet) {
