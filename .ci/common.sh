@@ -45,6 +45,6 @@ install_packages() { bash .ci/install-packages.sh; }
 build() {
   local preset=$1
   shift
-  step "configure" cmake --preset "$preset"
-  step "build" cmake --build --preset "$preset" --parallel "$jobs" ${1:+--target "$@"}
+  step "configure $preset" cmake --preset "$preset"
+  step "build $preset" cmake --build --preset "$preset" --parallel "$jobs" ${1:+--target "$@"}
 }

@@ -9,6 +9,8 @@ packages=(
   libabsl-dev libeigen3-dev libsimdjson-dev libtbb-dev libzip-dev
   # tests and benchmarks; llvm-19-tools brings lit, FileCheck, not and split-file
   libgtest-dev libgmock-dev libbenchmark-dev llvm-19-tools clang-format-19 python3
+  # fuzz targets
+  clang-19 libclang-rt-19-dev
 )
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
