@@ -153,6 +153,8 @@ absl::StatusOr<StoredTensor> moai::decodeTensor(llvm::StringRef name, llvm::Stri
   int64_t last = offset, available = static_cast<int64_t>(bytes.size() / storage->width), count = 1;
   for (auto [size, stride] : llvm::zip(shape, strides)) {
     int64_t reach;
+    if (size < 0 || stride < 0)
+      return wrong("has a negative size or stride");
     if (__builtin_mul_overflow(count, size, &count) || __builtin_mul_overflow(std::max<int64_t>(0, size - 1), stride, &reach) ||
         __builtin_add_overflow(last, reach, &last))
       return wrong("has more elements than can be counted");

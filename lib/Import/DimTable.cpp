@@ -31,7 +31,9 @@ DimId DimTable::literal(int64_t value, LiteralSite site) {
 
 DimId DimTable::shifted(DimId base, int64_t delta) {
   LiteralSite site = entries[base].site;
-  int64_t offset = entries[base].offset + delta;
+  int64_t offset;
+  if (__builtin_add_overflow(entries[base].offset, delta, &offset))
+    offset = 0;
   DimId id = get(entries[base].dim + Dim(delta), site);
   if (site != kNoSite)
     entries[id].offset = offset;

@@ -149,6 +149,7 @@ static void mergeTiedParameters(TrainingGraph &graph, llvm::StringRef path, std:
         if (op.code == OpCode::Embedding && operand == op.operands[0])
           tables.insert(operand);
       }
+  used.insert(graph.outputs.begin(), graph.outputs.end());
   std::optional<llvm::StringMap<std::string>> places; // read only if anything needs them
   std::vector<ValueId> kept;
   for (ValueId argument : graph.arguments) {

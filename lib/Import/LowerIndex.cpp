@@ -29,10 +29,10 @@ static void generate(Lowering &l) {
   auto known = l.symbolicIntegers("size");
   llvm::SmallVector<DimId, 4> shape;
   bool like = target.contains("_like");
-  for (auto [index, size] : llvm::enumerate(meta.sizes))
-    if (like)
-      shape.push_back(l.dims(l.tensor("self"))[index]);
-    else if (index < known.size() && known[index])
+  if (like)
+    shape.assign(l.dims(l.tensor("self")).begin(), l.dims(l.tensor("self")).end());
+  for (auto [index, size] : llvm::enumerate(like ? llvm::ArrayRef<pt2::Size>() : llvm::ArrayRef<pt2::Size>(meta.sizes)))
+    if (index < known.size() && known[index])
       shape.push_back(l.graph.dims.get(*known[index]));
     else
       shape.push_back(l.graph.dims.literal(size.value, l.site(static_cast<unsigned>(index))));
@@ -206,15 +206,18 @@ static void sliceScatter(Lowering &l) {
   int64_t dim = l.dimension("dim", 0, l.rank(self));
   bool select = l.node->target.contains("select_scatter");
   int64_t start = l.integer(select ? "index" : "start", 0);
-  if (l.rank(self) == 0)
-    l.fail("writes into a scalar");
+  if (l.rank(self) == 0 || l.rank(source) + (select ? 1 : 0) != l.rank(self))
+    l.fail(absl::StrCat("writes a tensor of rank ", l.rank(source), " into one of rank ", l.rank(self)));
   llvm::SmallVector<DimId, 4> shape(l.dims(self));
   if (select) {
     llvm::SmallVector<DimId, 4> with(l.dims(source));
     with.insert(with.begin() + dim, l.one());
     source = l.reshape(source, with);
   }
-  ValueId result = l.emitOne(OpCode::InsertSlice, "", {self, source}, l.dtype(self), shape, {dim, select ? 1 : l.integer("step", 1)});
+  int64_t step = select ? 1 : l.integer("step", 1);
+  if (step < 1)
+    l.fail(absl::StrCat("writes with step ", step));
+  ValueId result = l.emitOne(OpCode::InsertSlice, "", {self, source}, l.dtype(self), shape, {dim, step});
   l.graph.ops.back().start = start < 0 ? l.graph.dims.dim(shape[dim]) + Dim(start) : Dim(start);
   l.setOutput(result);
 }
@@ -299,7 +302,7 @@ static void symbolicArithmetic(Lowering &l) {
     if (auto quotient = a.dividedBy(b))
       result = *quotient;
     else if (a.isConstant() && b.isConstant())
-      result = Dim(a.constant() / b.constant());
+      result = Dim(a.constant() / b.constant()); // never the least integer, which Dim doesn't hold
     else
       l.fail(absl::StrCat("divides ", a.str(), " by ", b.str(), ", which does not come out even"));
   } else

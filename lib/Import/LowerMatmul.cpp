@@ -126,7 +126,7 @@ static void addmm(Lowering &l) {
 
 static void einsum(Lowering &l) {
   llvm::StringRef equation = l.text("equation", "");
-  auto operands = l.tensors("tensors");
+  auto operands = l.allTensors("tensors");
   std::string compact;
   for (char c : equation)
     if (c != ' ')
@@ -175,7 +175,8 @@ static void convolution(Lowering &l) {
   if (meta.sizes.size() != spatial + 2)
     l.fail("has a result of another rank than its input");
   int64_t groups = l.integer("groups", 1);
-  if (groups < 1 || groups > (1 << 20) || l.graph.dims.hint(l.dims(weight)[1]) * groups != l.graph.dims.hint(l.dims(input)[1]))
+  if (groups < 1 || groups > (1 << 20) ||
+      saturatingMultiply(l.graph.dims.hint(l.dims(weight)[1]), groups) != l.graph.dims.hint(l.dims(input)[1]))
     l.fail("has channels that don't match its weight and groups");
   for (size_t i = 0; i < spatial; ++i)
     shape.push_back(l.constant(meta.sizes[i + 2].value));
@@ -192,6 +193,7 @@ static void attention(Lowering &l) {
   ValueId query = toResultType(l, l.tensor("query")), key = toResultType(l, l.tensor("key")), value = toResultType(l, l.tensor("value"));
   if (l.rank(query) == 3) { // no head dimension
     auto withHead = [&](ValueId v) {
+      requireRank(l, "key or value", v, 3);
       llvm::SmallVector<DimId, 4> shape(l.dims(v));
       shape.insert(shape.begin() + 1, l.one());
       return l.reshape(v, shape);
@@ -246,7 +248,7 @@ static void groupedMatmul(Lowering &l) {
   ValueId input = toResultType(l, l.tensor(l.has("self") ? "self" : "input"));
   ValueId weight = toResultType(l, l.tensor(l.has("mat2") ? "mat2" : "weight"));
   ValueId offsets = l.optionalTensor("offs");
-  if (offsets == kNoValue || l.rank(input) != 2 || l.rank(weight) != 3)
+  if (offsets == kNoValue || l.rank(input) != 2 || l.rank(weight) != 3 || l.rank(offsets) != 1)
     return l.lowerOpaque();
   requireSame(l, l.dims(input)[1], l.dims(weight)[1]);
   requireSame(l, l.dims(offsets)[0], l.dims(weight)[0]);

@@ -190,6 +190,8 @@ static void glu(Lowering &l) {
   ValueId self = l.tensor("self");
   int64_t dim = l.dimension("dim", -1, l.rank(self));
   llvm::SmallVector<DimId, 4> shape(l.dims(self));
+  if (shape.empty())
+    l.fail("halves a scalar");
   int64_t half = l.graph.dims.hint(shape[dim]) / 2;
   shape[dim] = l.constant(half);
   ValueId value = l.slice(self, dim, 0, shape[dim]), gate = l.slice(self, dim, Dim(half), shape[dim]);

@@ -423,6 +423,8 @@ static void unbind(Lowering &l) {
 
 static ValueId concat(Lowering &l, llvm::SmallVector<ValueId, 4> values, int64_t dim, DimId *knownSize = nullptr) {
   llvm::SmallVector<DimId, 4> shape(l.dims(values[0]));
+  if (shape.empty())
+    l.fail("joins scalars");
   Dim total = 0;
   for (ValueId value : values) {
     if (l.rank(value) != shape.size())
@@ -468,6 +470,8 @@ static void stack(Lowering &l) {
   l.setOutput(concat(l, values, dim));
 }
 
+static constexpr int64_t kMaxPadding = int64_t(1) << 48;
+
 static void pad(Lowering &l) {
   ValueId self = l.tensor("self");
   auto amounts = l.integers("pad");
@@ -475,6 +479,8 @@ static void pad(Lowering &l) {
     return l.lowerOpaque();
   for (size_t i = 0; i < amounts.size(); ++i) {
     int64_t dim = static_cast<int64_t>(l.rank(self) - 1 - i / 2), amount = amounts[i];
+    if (amount < -kMaxPadding || amount > kMaxPadding)
+      l.fail(absl::StrCat("pads by ", amount, ", expected 2^48 at most"));
     DimId sizeId = l.dims(self)[dim];
     if (amount < 0)
       self = l.slice(self, dim, i % 2 ? Dim(0) : Dim(-amount), l.graph.dims.get(l.graph.dims.dim(sizeId) + Dim(amount)));
@@ -515,6 +521,8 @@ static void diff(Lowering &l) {
   DimId result = l.dims(self)[dim];
   Dim size = l.graph.dims.dim(result);
   if (prepend != kNoValue) {
+    if (l.rank(prepend) != l.rank(self))
+      l.fail("prepends a tensor of another rank");
     size = size + l.graph.dims.dim(l.dims(prepend)[dim]);
     self = concat(l, {prepend, self}, dim);
   }
@@ -527,7 +535,7 @@ static void diff(Lowering &l) {
 
 // Each vector along a dimension of its own, repeated along the others.
 static void meshgrid(Lowering &l) {
-  auto vectors = l.tensors("tensors");
+  auto vectors = l.allTensors("tensors");
   bool swapped = l.text("indexing", "ij") == "xy" && vectors.size() >= 2;
   llvm::SmallVector<DimId, 4> shape;
   for (ValueId vector : vectors) {

@@ -5,6 +5,9 @@
 using namespace moai;
 using pt2::Argument;
 
+// Views are followed back to what owns their memory, again and again; real graphs have a few.
+static constexpr unsigned kMaxViews = 256;
+
 Lowering::Lowering(const pt2::ExportedProgram &program, TrainingGraph &graph, const llvm::StringMap<Dim> &symbols)
     : graph(graph), program(program), symbols(symbols) {}
 
@@ -57,6 +60,13 @@ llvm::SmallVector<ValueId, 4> Lowering::tensors(llvm::StringRef name) {
     fail(absl::StrCat("argument '", name.str(), "' is not a list of tensors"));
   for (llvm::StringRef item : found->tensors)
     values.push_back(item.empty() ? kNoValue : read(slotOf(item)));
+  return values;
+}
+
+llvm::SmallVector<ValueId, 4> Lowering::allTensors(llvm::StringRef name) {
+  auto values = tensors(name);
+  if (llvm::is_contained(values, kNoValue))
+    fail(absl::StrCat("argument '", name.str(), "' lacks a tensor"));
   return values;
 }
 
@@ -273,7 +283,12 @@ void Lowering::setOutput(unsigned index, ValueId value) {
   Slot slot;
   slot.value = value;
   slots.push_back(slot);
-  scopes.back().slots[node->outputs[index]] = static_cast<int>(slots.size() - 1);
+  define(node->outputs[index], static_cast<int>(slots.size() - 1));
+}
+
+void Lowering::define(llvm::StringRef name, int slot) {
+  if (!scopes.back().slots.try_emplace(name, slot).second)
+    fail(absl::StrCat("defines tensor '", name.str(), "', which is already there"));
 }
 
 void Lowering::markView(llvm::StringRef base) {
@@ -286,6 +301,9 @@ void Lowering::markView(llvm::StringRef base) {
       continue;
     Slot &slot = slots[slotOf(name)];
     slot.base = baseSlot;
+    slot.depth = slots[baseSlot].depth + 1;
+    if (slot.depth > kMaxViews)
+      fail(absl::StrCat("is a view of more than ", kMaxViews, " views, one of the other"));
     slot.view = node;
     slot.body = scopes.back().body;
     slot.output = static_cast<unsigned>(index);
@@ -303,15 +321,20 @@ ValueId Lowering::read(int index) {
   if (slots[index].baseVersion != slots[base].version) {
     const pt2::Node *current = node;
     uint64_t currentOrdinal = ordinal;
+    int currentOutput = replayOutput;
+    ValueId currentReplayed = replayed;
     node = slots[index].view;
     ordinal = slots[index].ordinal;
     replayOutput = static_cast<int>(slots[index].output);
     replayed = kNoValue;
     lowerNode(*node);
-    replayOutput = -1;
+    if (replayed == kNoValue)
+      fail("can't be taken again of what was written since");
+    slots[index].value = replayed;
+    replayOutput = currentOutput;
+    replayed = currentReplayed;
     node = current;
     ordinal = currentOrdinal;
-    slots[index].value = replayed;
     slots[index].baseVersion = slots[base].version;
     ++slots[index].version;
   }
@@ -322,7 +345,12 @@ void Lowering::write(llvm::StringRef name, ValueId value) {
   const Argument *found = argument(name);
   if (!found || found->kind != Argument::Kind::Tensor)
     fail(absl::StrCat("writes to '", name.str(), "', which is not a tensor"));
-  writeSlot(slotOf(found->tensors[0]), value);
+  int slot = slotOf(found->tensors[0]);
+  auto before = dims(read(slot)), after = dims(value);
+  auto sameSize = [&](DimId a, DimId b) { return graph.dims.hint(a) == graph.dims.hint(b); };
+  if (!std::equal(before.begin(), before.end(), after.begin(), after.end(), sameSize))
+    fail(absl::StrCat("writes a tensor of another shape to '", name.str(), "'"));
+  writeSlot(slot, value);
 }
 
 void Lowering::writeSlot(int index, ValueId value) {
@@ -507,7 +535,7 @@ void Lowering::inlineGraph(const pt2::Graph &body, llvm::ArrayRef<const Argument
   node = caller;
   for (unsigned i = 0; i < results.size() && i < node->outputs.size(); ++i)
     if (results[i] >= 0 && !node->outputs[i].empty())
-      scopes.back().slots[node->outputs[i]] = results[i];
+      define(node->outputs[i], results[i]);
 }
 
 void Lowering::run() {

@@ -35,6 +35,8 @@ public:
   ValueId optionalTensor(llvm::StringRef name);
   /// All tensors of a list argument; kNoValue for missing ones.
   llvm::SmallVector<ValueId, 4> tensors(llvm::StringRef name);
+  /// The same, none of which may be missing.
+  llvm::SmallVector<ValueId, 4> allTensors(llvm::StringRef name);
   int64_t integer(llvm::StringRef name, int64_t defaultValue);
   double number(llvm::StringRef name, double defaultValue);
   bool flag(llvm::StringRef name, bool defaultValue);
@@ -91,6 +93,7 @@ private:
     const pt2::Node *view = nullptr;
     const pt2::Graph *body = nullptr;
     unsigned output = 0;
+    unsigned depth = 0; ///< views between this one and what owns the memory
     unsigned version = 0, baseVersion = 0;
     uint64_t ordinal = 0;
   };
@@ -102,6 +105,7 @@ private:
 
   void lowerNode(const pt2::Node &node);
   ValueId read(int slot);
+  void define(llvm::StringRef name, int slot);
   int slotOf(llvm::StringRef name) const;
   ValueId pasteIntoBase(const Slot &slot, ValueId base, ValueId value);
   void writeSlot(int slot, ValueId value);

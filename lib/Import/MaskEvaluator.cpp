@@ -10,20 +10,20 @@ using namespace moai;
 static constexpr int64_t kSmall = 1 << 16, kLargestVector = 1 << 24;
 static constexpr unsigned kMaxDepth = 200;
 
+// Operands come before what is made of them, so one sweep tells all.
 bool MaskEvaluator::isPure(ValueId value) {
-  if (facts[value].pure)
-    return *facts[value].pure;
-  const GraphOp *op = graph.producerOf(value);
-  bool result = op && op->code != OpCode::Opaque && op->code != OpCode::Dropout && !(op->code == OpCode::Generate && op->kind == "random");
-  if (result)
-    for (ValueId operand : op->operands)
-      if (operand != kNoValue && !isPure(operand)) {
-        result = false;
-        break;
-      }
-  facts[value].pure = result;
-  return result;
+  for (; seenOps < graph.ops.size(); ++seenOps) {
+    const GraphOp &op = graph.ops[seenOps];
+    bool result = op.code != OpCode::Opaque && op.code != OpCode::Dropout && !(op.code == OpCode::Generate && op.kind == "random") &&
+                  llvm::all_of(op.operands, [&](ValueId operand) { return operand == kNoValue || facts[operand].pure; });
+    for (ValueId made : op.results)
+      facts[made].pure = result;
+  }
+  return facts[value].pure;
 }
+
+// Numbers that no integer comes near index nothing.
+static int64_t toInteger(double value) { return std::abs(value) < 0x1p62 ? static_cast<int64_t>(value) : INT64_MIN; }
 
 MaskEvaluator::Facts &MaskEvaluator::factsOf(ValueId value) {
   Facts &found = facts[value];
@@ -88,6 +88,9 @@ const std::vector<double> *MaskEvaluator::materialise(ValueId value) {
       found.all = std::make_unique<std::vector<double>>(*all);
     return found.all.get();
   }
+  if (found.elements > elementsLeft)
+    return nullptr;
+  elementsLeft -= found.elements;
   std::vector<double> all(found.elements);
   // Running sums in one sweep, instead of a sum per element.
   bool isRunningSum = op->code == OpCode::Scan && op->kind == "cumsum" && op->ints[0] == static_cast<int64_t>(found.shape.size()) - 1;
@@ -108,6 +111,8 @@ const std::vector<double> *MaskEvaluator::materialise(ValueId value) {
 
 std::optional<double> MaskEvaluator::at(ValueId value, llvm::ArrayRef<int64_t> index) {
   Facts &found = factsOf(value);
+  if (found.elements == INT64_MAX)
+    return std::nullopt;
   int64_t flat = 0;
   for (size_t i = 0; i < found.shape.size(); ++i) {
     if (i >= index.size() || index[i] < 0 || index[i] >= found.shape[i])
@@ -134,6 +139,8 @@ std::optional<double> MaskEvaluator::operandAt(ValueId operand, llvm::ArrayRef<i
   if (shape.empty())
     return at(operand, {});
   Index own(shape);
+  if (own.size() > index.size())
+    return std::nullopt;
   size_t extra = index.size() - own.size();
   for (size_t i = 0; i < own.size(); ++i)
     own[i] = own[i] == 1 ? 0 : index[i + extra];
@@ -149,7 +156,7 @@ static Unary findUnary(llvm::StringRef kind, DType type) {
   return llvm::StringSwitch<Unary>(kind)
       .Case("neg", [](double x) { return -x; })
       .Case("not", type == DType::Bool ? Unary([](double x) -> double { return x == 0; })
-                                       : Unary([](double x) { return static_cast<double>(~static_cast<int64_t>(x)); }))
+                                       : Unary([](double x) { return static_cast<double>(~toInteger(x)); }))
       .Case("abs", [](double x) { return std::abs(x); })
       .Case("exp", [](double x) { return std::exp(x); })
       .Case("log", [](double x) { return std::log(x); })
@@ -181,9 +188,9 @@ static Binary findBinary(llvm::StringRef kind, DType type) {
   if (found || pt2::isFloating(type))
     return found;
   return llvm::StringSwitch<Binary>(kind)
-      .Case("and", [](double a, double b) { return static_cast<double>(static_cast<int64_t>(a) & static_cast<int64_t>(b)); })
-      .Case("or", [](double a, double b) { return static_cast<double>(static_cast<int64_t>(a) | static_cast<int64_t>(b)); })
-      .Case("xor", [](double a, double b) { return static_cast<double>(static_cast<int64_t>(a) ^ static_cast<int64_t>(b)); })
+      .Case("and", [](double a, double b) { return static_cast<double>(toInteger(a) & toInteger(b)); })
+      .Case("or", [](double a, double b) { return static_cast<double>(toInteger(a) | toInteger(b)); })
+      .Case("xor", [](double a, double b) { return static_cast<double>(toInteger(a) ^ toInteger(b)); })
       .Default(nullptr);
 }
 
@@ -251,6 +258,9 @@ std::optional<std::vector<double>> MaskEvaluator::pointwise(const GraphOp &op, c
     }
   }
   double second = op.floats.empty() ? 0 : op.floats.back();
+  if (result.elements > elementsLeft)
+    return std::nullopt;
+  elementsLeft -= result.elements;
   std::vector<double> all(result.elements);
   Index index(rank, 0);
   int64_t at[2] = {0, 0};
@@ -292,6 +302,8 @@ std::optional<double> MaskEvaluator::compute(ValueId value, llvm::ArrayRef<int64
   case OpCode::Detach:
     return at(op.operands[0], index);
   case OpCode::Reshape:
+    if (factsOf(op.operands[0]).elements == 0)
+      return std::nullopt;
     return at(op.operands[0], unflatten(flatten(index, shape), shapeOf(op.operands[0])));
   case OpCode::Transpose: {
     Index source(index.size());
@@ -303,11 +315,15 @@ std::optional<double> MaskEvaluator::compute(ValueId value, llvm::ArrayRef<int64
     return operandAt(op.operands[0], index);
   case OpCode::Slice: {
     Index source(index);
-    source[op.ints[0]] = op.start.evaluate(binding) + op.ints[1] * index[op.ints[0]];
+    int64_t &position = source[op.ints[0]];
+    if (__builtin_mul_overflow(position, op.ints[1], &position) || __builtin_add_overflow(position, op.start.evaluate(binding), &position))
+      return std::nullopt;
     return at(op.operands[0], source);
   }
   case OpCode::InsertSlice: {
-    int64_t dim = op.ints[0], offset = index[dim] - op.start.evaluate(binding);
+    int64_t dim = op.ints[0], offset;
+    if (__builtin_sub_overflow(index[dim], op.start.evaluate(binding), &offset))
+      return std::nullopt;
     if (offset >= 0 && offset % op.ints[1] == 0 && offset / op.ints[1] < shapeOf(op.operands[1])[dim]) {
       Index source(index);
       source[dim] = offset / op.ints[1];
@@ -349,7 +365,7 @@ std::optional<double> MaskEvaluator::compute(ValueId value, llvm::ArrayRef<int64
       auto element = operandAt(op.operands[1 + (it - op.ints.begin())], commonIndex);
       if (!element)
         return std::nullopt;
-      source[dim] = static_cast<int64_t>(*element);
+      source[dim] = toInteger(*element);
       if (source[dim] < 0)
         source[dim] += shapeOf(op.operands[0])[dim];
     }

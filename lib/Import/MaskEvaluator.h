@@ -29,7 +29,7 @@ private:
   };
   /// What was found out about a value.
   struct Facts {
-    std::optional<bool> pure;
+    bool pure = false;
     Index shape;
     int64_t elements = -1;                    ///< negative while the shape is unknown
     bool isMaterialised = false;              ///< tried, at least
@@ -50,6 +50,8 @@ private:
   DimBinding binding;
   std::vector<Facts> facts; ///< by value
   unsigned depth = 0;
+  size_t seenOps = 0;             ///< ops whose purity is known
+  int64_t elementsLeft = 1 << 26; ///< that may still be computed as part of whole tensors: half a gigabyte
 };
 
 } // namespace moai

@@ -104,7 +104,7 @@ static Mask classify(MaskReader &reader, int64_t queries, int64_t keys) {
     guess.kind = "sliding_window";
     guess.window = keys - firstAllowed;
   }
-  bool everywhere = queries * keys <= 16384;
+  bool everywhere = saturatingMultiply(queries, keys) <= 16384;
   llvm::SmallVector<int64_t, 32> rows, columns;
   auto add = [](llvm::SmallVectorImpl<int64_t> &list, int64_t value, int64_t limit) {
     if (value >= 0 && value < limit)

@@ -16,7 +16,7 @@ static unsigned powerOf(uint32_t powers, unsigned symbol) { return (powers >> (8
 
 Dim::Dim(int64_t constant) {
   if (constant)
-    terms.push_back({0, constant});
+    add({0, constant});
 }
 
 Dim Dim::symbol(unsigned index) {
@@ -38,12 +38,17 @@ static bool precedes(const Dim::Term &a, const Dim::Term &b) {
 }
 
 void Dim::add(Term term) {
+  // The one coefficient that can't be negated counts as an overflow.
+  if (term.coefficient < -kMax) {
+    overflow = true;
+    term.coefficient = -kMax;
+  }
   auto it = std::find_if(terms.begin(), terms.end(), [&](const Term &t) { return t.powers == term.powers; });
   if (it == terms.end()) {
     terms.insert(std::upper_bound(terms.begin(), terms.end(), term, precedes), term);
     return;
   }
-  if (__builtin_add_overflow(it->coefficient, term.coefficient, &it->coefficient)) {
+  if (__builtin_add_overflow(it->coefficient, term.coefficient, &it->coefficient) || it->coefficient < -kMax) {
     overflow = true;
     it->coefficient = kMax;
   }
@@ -140,7 +145,7 @@ int64_t Dim::evaluate(const DimBinding &binding) const {
       }
     sum += value;
   }
-  return sum > kMax || overflow ? kMax : static_cast<int64_t>(sum);
+  return sum > kMax || sum < -static_cast<__int128>(kMax) || overflow ? kMax : static_cast<int64_t>(sum);
 }
 
 std::string Dim::str() const {

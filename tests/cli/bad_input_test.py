@@ -194,6 +194,53 @@ class Graphs(BadInput):
         self.refuse(f"{path}: --strict refuses ops that moai doesn't know: mylib.fancy.default", path, "--describe", "--strict")
 
 
+class Nodes(BadInput):
+    """Nodes whose arguments don't go together, put ahead of those of the tiny model. The fuzz targets found most of them."""
+    TABLE, SCALE = "p_model_model_embed_tokens_weight", "p_model_model_norm_weight"  # [256, 64] and [64]
+
+    @staticmethod
+    def node(target, output, sizes, /, **arguments):
+        return {"target": f"torch.ops.aten.{target}", "inputs": [{"name": name, "arg": value, "kind": 1} for name, value in arguments.items()],
+                "outputs": [{"as_tensor": {"name": output}}], "metadata": {}}, output, sizes
+
+    def refuse_nodes(self, sentence, *nodes):
+        def edit(model):
+            for position, (node, output, sizes) in enumerate(nodes):
+                graph(model)["nodes"].insert(position, node)
+                graph(model)["tensor_values"].setdefault(output, {"dtype": 7, "sizes": [{"as_int": size} for size in sizes]})
+        self.refuse_model(sentence, self.edit_model(edit))
+
+    def test_shapes(self):
+        table, scale, scalar = ({"as_tensor": {"name": name}} for name in (self.TABLE, self.SCALE, "scalar"))
+        make_scalar = self.node("full.default", "scalar", [], size={"as_ints": []}, fill_value={"as_float": 1.0})
+        self.refuse_nodes("writes a tensor of another shape to 'self'", self.node("add_.Tensor", "x", [256, 64], self=scale, other=table))
+        self.refuse_nodes("halves a scalar", make_scalar, self.node("glu.default", "x", [], self=scalar, dim={"as_int": 0}))
+        self.refuse_nodes("joins scalars", make_scalar, self.node("cat.default", "x", [1], tensors={"as_tensors": [{"name": "scalar"}]}))
+        self.refuse_nodes("writes a tensor of rank 0 into one of rank 2", make_scalar,
+                          self.node("select_scatter.default", "x", [256, 64], self=table, src=scalar, dim={"as_int": 1}, index={"as_int": 0}))
+        self.refuse_nodes("writes with step 0", self.node("slice_scatter.default", "x", [256, 64], self=table, src=table, step={"as_int": 0}))
+        self.refuse_nodes("prepends a tensor of another rank", self.node("diff.default", "x", [256, 63], self=table, prepend=scale))
+        self.refuse_nodes("argument 'tensors' lacks a tensor", self.node("meshgrid.default", "x", [64], tensors={"as_tensors": [{"name": ""}]}))
+
+    def test_numbers(self):
+        table = {"as_tensor": {"name": self.TABLE}}
+        self.refuse_nodes("pads by -9223372036854775808, expected 2^48 at most",
+                          self.node("pad.default", "x", [256, 64], self=table, pad={"as_ints": [-2**63, 0]}))
+
+    def test_names(self):
+        table = {"as_tensor": {"name": self.TABLE}}
+        self.refuse_nodes(f"defines tensor '{self.TABLE}', which is already there", self.node("alias.default", self.TABLE, [256, 64], self=table))
+        chain = [self.node("alias.default", f"view{i}", [256, 64], self={"as_tensor": {"name": f"view{i - 1}" if i else self.TABLE}}) for i in range(300)]
+        self.refuse_nodes("is a view of more than 256 views, one of the other", *chain)
+
+    def test_a_parameter_as_result(self):
+        def edit(model):
+            output = {"as_tensor": {"name": self.SCALE}}
+            graph(model)["outputs"] = [output]
+            model["graph_module"]["signature"]["output_specs"] = [{"user_output": {"arg": output}}]
+        self.refuse_model("the graph returns no loss", self.edit_model(edit))
+
+
 class Requests(BadInput):
     ACCELERATOR = "--accelerator=4xLarge.2048GB"
 

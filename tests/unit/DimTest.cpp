@@ -60,4 +60,15 @@ TEST(Dim, EvaluatesAndSaturates) {
   EXPECT_TRUE((Dim(max) * Dim(2)).isOverflow());
   EXPECT_TRUE((Dim(max) + Dim(1)).isOverflow());
 }
+// The least integer has no negative: it counts as an overflow, and nothing that is computed from it is undefined.
+TEST(Dim, TheLeastIntegerIsAnOverflow) {
+  Dim least(INT64_MIN);
+  EXPECT_TRUE(least.isOverflow());
+  EXPECT_TRUE((Dim(0) - least).isOverflow());
+  EXPECT_TRUE((Dim(INT64_MIN / 2) * Dim(2)).isOverflow());
+  EXPECT_TRUE((Dim(-INT64_MAX) + Dim(-1)).isOverflow());
+  EXPECT_EQ(least.str(), "-9223372036854775807");
+  EXPECT_EQ(Dim(-INT64_MAX).dividedBy(Dim(-1)), Dim(INT64_MAX));
+}
+
 } // namespace

@@ -85,4 +85,22 @@ TEST(Safetensors, RefusesWithOneSentence) {
       HasSubstr("tensors 's' and 't' overlap"));
 }
 
+// A storage of four floats, seen as [2, 2] with its rows exchanged for columns, and in ways that reach beyond it.
+TEST(Safetensors, DecodesStridedTensors) {
+  float stored[] = {1, 2, 3, 4};
+  llvm::StringRef bytes(reinterpret_cast<char *>(stored), sizeof stored);
+  auto transposed = decodeTensor("t", "F32", {2, 2}, {1, 2}, 0, bytes);
+  ASSERT_TRUE(transposed.ok()) << transposed.status();
+  EXPECT_EQ(transposed->tensor.values, (std::vector<double>{1, 3, 2, 4}));
+  auto refusal = [&](std::vector<int64_t> shape, std::vector<int64_t> strides, int64_t offset) {
+    return std::string(decodeTensor("t", "F32", shape, strides, offset, bytes).status().message());
+  };
+  EXPECT_EQ(refusal({2, 2}, {2, 1}, 1), "tensor 't' reaches beyond its data");
+  EXPECT_EQ(refusal({2}, {1}, -1), "tensor 't' reaches beyond its data");
+  EXPECT_EQ(refusal({5}, {0}, 0), "tensor 't' reaches beyond its data");
+  EXPECT_EQ(refusal({2}, {-1}, 3), "tensor 't' has a negative size or stride");
+  EXPECT_EQ(refusal({-2}, {1}, 0), "tensor 't' has a negative size or stride");
+  EXPECT_EQ(refusal({INT64_MAX, 2}, {1, 1}, 0), "tensor 't' has more elements than can be counted");
+}
+
 } // namespace

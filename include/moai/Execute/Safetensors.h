@@ -25,7 +25,7 @@ absl::StatusOr<StoredTensors> readSafetensors(llvm::StringRef path);
 absl::StatusOr<StoredTensors> parseSafetensors(llvm::StringRef bytes, llvm::StringRef path);
 
 /// A tensor out of a storage of elements of that type, which lie `strides` apart from `offset` on. InvalidArgument, with
-/// the name, if it reaches beyond the storage.
+/// the name, if a size or stride is negative or it reaches beyond the storage.
 absl::StatusOr<StoredTensor> decodeTensor(llvm::StringRef name, llvm::StringRef type, llvm::ArrayRef<int64_t> shape,
                                           llvm::ArrayRef<int64_t> strides, int64_t offset, llvm::StringRef bytes);
 
