@@ -112,6 +112,28 @@ static void addCollective(Operation *op, ByteCounts &bytes, std::vector<StageCol
   collectives.push_back(found);
 }
 
+static StageMemory readMemory(DictionaryAttr attribute) {
+  auto number = [&](StringRef name) { return attribute.getAs<IntegerAttr>(name).getInt(); };
+  auto text = [&](StringRef name) { return attribute.getAs<StringAttr>(name).str(); };
+  StageMemory memory;
+  memory.parameters = number("parameters");
+  memory.gradients = number("gradients");
+  memory.optimizerStates = number("optimizer_states");
+  memory.activations = number("activations");
+  memory.temporaries = number("temporaries");
+  memory.buffers = number("buffers");
+  memory.inputs = number("inputs");
+  memory.workspace = number("workspace");
+  memory.saved = number("saved");
+  memory.forwardPeak = number("forward_peak");
+  memory.backwardPeak = number("backward_peak");
+  memory.peakPhase = text("peak_phase");
+  memory.peakOp = text("peak_op");
+  memory.forwardPeakOp = text("forward_peak_op");
+  memory.backwardPeakOp = text("backward_peak_op");
+  return memory;
+}
+
 StageProgram GraphCost::measureStage(func::FuncOp stage) {
   StageProgram program;
   for (auto call : stage.getOps<func::CallOp>()) {
@@ -133,10 +155,7 @@ StageProgram GraphCost::measureStage(func::FuncOp stage) {
   }
   for (int64_t task : stage->getAttrOfType<DenseI64ArrayAttr>(attrs::kSchedule).asArrayRef())
     program.order.push_back({task > 0 ? PipelineTask::Forward : PipelineTask::Backward, (task > 0 ? task : -task) - 1});
-  if (auto memory = stage->getAttrOfType<DictionaryAttr>(attrs::kMemory)) {
-    auto field = [&](StringRef name) { return memory.getAs<IntegerAttr>(name).getInt(); };
-    program.memory = {field("parameters"), field("gradients"), field("optimizer_states"), field("activations"),
-                      field("transient"),  field("saved"),     field("forward_peak"),     field("backward_peak")};
-  }
+  if (auto memory = stage->getAttrOfType<DictionaryAttr>(attrs::kMemory))
+    program.memory = readMemory(memory);
   return program;
 }

@@ -45,6 +45,7 @@ static constexpr Field kFields[] = {
     {"attention_efficiency", FieldUse::Positive, 1, &Device::attentionEfficiency, nullptr},
     {"stream_efficiency", FieldUse::Positive, 1, &Device::streamEfficiency, nullptr},
     {"kernel_overhead_us", FieldUse::NotNegative, 1e-6, &Device::kernelOverheadSeconds, nullptr},
+    {"kernel_workspace_mib", FieldUse::NotNegative, 1048576.0, &Device::kernelWorkspaceBytes, nullptr},
     {"intra_node_gbps", FieldUse::Positive, 1, nullptr, nullptr},
     {"intra_node_all_reduce_gbps", FieldUse::Positive, 1e9, nullptr, &Accelerator::allReduceBytesPerSecond},
     {"intra_node_latency_us", FieldUse::NotNegative, 1, nullptr, nullptr},

@@ -47,7 +47,7 @@ private:
   /// First atom of each stage, which has that many micro-batches in flight.
   SmallVector<size_t> split(ArrayRef<int64_t> inFlight, int64_t limit) const;
   void labelOps(func::FuncOp step, ArrayRef<size_t> starts);
-  void replicateInactive(func::FuncOp step);
+  void replicateInactive(func::FuncOp step, int64_t stages);
   void separateTied(func::FuncOp step);
   void insertTransfers(func::FuncOp step, int64_t stages);
   CandidateAnalyses *shared = nullptr;
@@ -182,7 +182,7 @@ void PartitionStagesPass::labelOps(func::FuncOp step, ArrayRef<size_t> starts) {
 }
 
 // What depends on no parameter (positions, rotary tables) is cheap: every stage that needs it makes its own.
-void PartitionStagesPass::replicateInactive(func::FuncOp step) {
+void PartitionStagesPass::replicateInactive(func::FuncOp step, int64_t stages) {
   for (Operation &op : llvm::make_early_inc_range(llvm::drop_begin(llvm::reverse(step.getBody().front())))) {
     if (labels->stage(&op) >= 0)
       continue;
@@ -195,9 +195,9 @@ void PartitionStagesPass::replicateInactive(func::FuncOp step) {
       op.erase();
       continue;
     }
-    // What only the step's results need (a counter of steps) can be made anywhere.
+    // What only the step's results need (a counter of steps) stands at the end of the forward, which is the last stage's.
     if (users.empty())
-      users.push_back(0);
+      users.push_back(stages - 1);
     for (int64_t stage : llvm::drop_begin(users)) {
       Operation *copy = op.clone();
       labels->setStage(copy, stage);
@@ -334,7 +334,7 @@ void PartitionStagesPass::runOnOperation() {
     return signalPassFailure();
   }
   labelOps(step, split(inFlight, analyses.memoryLimit));
-  replicateInactive(step);
+  replicateInactive(step, config->numStages);
   separateTied(step);
   insertTransfers(step, config->numStages);
 }

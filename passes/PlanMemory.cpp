@@ -1,7 +1,6 @@
 //===- PlanMemory.cpp - Peak memory of every stage -------------------------===//
 #include "moai/Passes/Pipelines.h"
 #include "moai/Plan/Cost.h"
-#include "moai/Schedule/PipelineSchedule.h"
 
 namespace moai {
 #define GEN_PASS_DEF_PLANMEMORY
@@ -14,129 +13,191 @@ using namespace moai;
 namespace {
 
 struct PlanMemoryPass : public moai::impl::PlanMemoryBase<PlanMemoryPass> {
-  PlanMemoryPass() = default;
-  explicit PlanMemoryPass(CandidateAnalyses &analyses) : shared(&analyses.memory) {}
+  using PlanMemoryBase::PlanMemoryBase;
+  explicit PlanMemoryPass(CandidateAnalyses &analyses) : shared(&analyses) {}
   void runOnOperation() override;
 
 private:
-  StageMemory planStage(func::FuncOp stage, MemoryWalk &walk);
+  CandidateAnalyses *shared = nullptr;
+};
 
-  MemoryWalk *shared = nullptr;
+/// Plays a stage's tasks through. Parameters, states, accumulators and the step's inputs stay all the time, what `load` makes
+/// until the end; a micro-batch in flight holds what its forward saved, which its backward takes over and frees.
+class StagePlan {
+public:
+  StagePlan(func::FuncOp stage, MemoryWalk &walk, const MemoryModel &model);
+  StageMemory plan();
+
+private:
+  void countArguments();
+  void measureForward();
+  ConsumedStorages storagesOfBackward();
+  int64_t countResults(func::CallOp call);
+  void visit(const char *phase, const FunctionMemory &running, StageMemory beside, int64_t ownSaved);
+
+  func::FuncOp stage;
+  MemoryWalk &walk;
+  ArrayRef<int64_t> tasks;
+  func::CallOp load, forward, backward, update;
+  StageMemory base, worst;
+  int64_t saved = 0, loss = 0; ///< of one micro-batch
 };
 
 } // namespace
 
-static StageOrder orderOf(func::FuncOp stage) {
-  StageOrder order;
-  for (int64_t task : stage->getAttrOfType<DenseI64ArrayAttr>(attrs::kSchedule).asArrayRef())
-    order.push_back({task > 0 ? PipelineTask::Forward : PipelineTask::Backward, (task > 0 ? task : -task) - 1});
-  return order;
-}
-
-// At the peak, all micro-batches in flight have saved what their backward reads; one of them is inside its forward, or
-// inside its backward, which frees what it has read. Parameters, gradients and optimizer states stay all the time.
-StageMemory PlanMemoryPass::planStage(func::FuncOp stage, MemoryWalk &walk) {
-  StageMemory memory;
-  func::CallOp load, forward, backward, update;
+StagePlan::StagePlan(func::FuncOp stage, MemoryWalk &walk, const MemoryModel &model)
+    : stage(stage), walk(walk), tasks(stage->getAttrOfType<DenseI64ArrayAttr>(attrs::kSchedule).asArrayRef()) {
   for (auto call : stage.getOps<func::CallOp>()) {
     StringRef part = call.getCallee().rsplit('.').second;
     (part == "load" ? load : part == "forward" ? forward : part == "backward" ? backward : update) = call;
   }
-  auto functionOf = [&](func::CallOp call) { return SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr()); };
-  for (BlockArgument argument : stage.getArguments()) {
-    auto role = stage.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kRole);
-    StringRef name = role ? role.getValue() : "";
-    if (name == "master_parameter" || name == "first_moment" || name == "second_moment")
-      memory.optimizerStates += walk.bytes(argument);
-    else if (name == "gradient_accumulator")
-      memory.gradients += walk.bytes(argument);
-    else
-      memory.parameters += walk.bytes(argument); // buffers and inputs count as well, small as they are
-  }
-  if (load)
-    for (Value result : load.getResults())
-      memory.parameters += walk.bytes(result);
+  base.workspace = model.workspaceBytes;
+  countArguments();
+}
 
-  // What goes from the forward to its backward: each storage once.
-  auto isResident = [&](Value value) { return isa<BlockArgument>(value) || value.getDefiningOp() == load; };
-  int64_t saved = 0, loss = 0, forwardPeak = 0, backwardPeak = 0;
-  if (forward) {
-    const FunctionMemory &facts = walk.of(functionOf(forward));
-    forwardPeak = facts.peak;
-    SmallVector<bool> isSaved(forward.getNumResults()), isKept(forward.getNumResults());
-    for (auto [number, result] : llvm::enumerate(forward.getResults())) {
-      isSaved[facts.firstResult[number]] |= llvm::is_contained(result.getUsers(), backward);
-      isKept[facts.firstResult[number]] |= !result.use_empty();
+void StagePlan::countArguments() {
+  int64_t microBatches = llvm::count_if(tasks, [](int64_t task) { return task > 0; });
+  for (BlockArgument argument : stage.getArguments()) {
+    auto attribute = stage.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kRole);
+    StringRef role = attribute ? attribute.getValue() : "";
+    int64_t size = walk.bytes(argument);
+    if (role == "parameter")
+      base.parameters += size;
+    else if (role == "master_parameter" || role == "first_moment" || role == "second_moment")
+      base.optimizerStates += size;
+    else if (role == "gradient_accumulator")
+      base.gradients += size;
+    else if (role == "input")
+      base.inputs += size * microBatches;
+    else
+      base.buffers += size;
+  }
+}
+
+int64_t StagePlan::countResults(func::CallOp call) {
+  int64_t total = 0;
+  for (int64_t size : walk.of(call).resultBytes)
+    total += size;
+  return total;
+}
+
+// Each storage that the forward returns once: the loss stays to the end, what the backward reads until it is done.
+void StagePlan::measureForward() {
+  const FunctionMemory &facts = walk.of(forward);
+  SmallVector<bool> isSaved(forward.getNumResults()), isLoss(forward.getNumResults());
+  auto results = stage.getBody().front().getTerminator()->getOperands();
+  for (auto [number, result] : llvm::enumerate(forward.getResults())) {
+    isSaved[facts.firstResult[number]] |= llvm::is_contained(result.getUsers(), backward);
+    if (auto returned = llvm::find(results, result); returned != results.end()) {
+      auto role = stage.getResultAttrOfType<StringAttr>(returned - results.begin(), attrs::kRole);
+      isLoss[facts.firstResult[number]] |= !role || role == "loss";
     }
-    for (auto [number, size] : llvm::enumerate(facts.resultBytes))
-      if (isSaved[number])
-        saved += size;
-      else if (isKept[number]) // the loss stays, for whoever reads it
-        loss += size;
   }
-  int64_t gradientBytes = 0;
-  if (backward) {
-    func::FuncOp function = functionOf(backward);
-    // Each storage that the forward left, with the first argument that has it.
-    SmallVector<ConsumedStorage> consumed;
-    DenseMap<Value, unsigned> owners;
-    const FunctionMemory *facts = forward ? &walk.of(functionOf(forward)) : nullptr;
-    for (auto [number, operand] : llvm::enumerate(backward.getOperands())) {
-      Value storage = operand;
-      int64_t size = isResident(operand) ? 0 : walk.bytes(operand);
-      if (facts && operand.getDefiningOp() == forward) {
-        unsigned first = facts->firstResult[cast<OpResult>(operand).getResultNumber()];
-        storage = forward.getResult(first);
-        size = facts->resultBytes[first];
-      }
-      consumed.push_back({size, owners.try_emplace(storage, number).first->second});
+  for (auto [number, size] : llvm::enumerate(facts.resultBytes))
+    if (isLoss[number])
+      loss += size;
+    else if (isSaved[number])
+      saved += size;
+}
+
+// What the forward left, and what has arrived for this backward alone.
+ConsumedStorages StagePlan::storagesOfBackward() {
+  ConsumedStorages consumed(backward.getNumOperands());
+  DenseMap<Value, unsigned> owners;
+  for (auto [number, operand] : llvm::enumerate(backward.getOperands())) {
+    if (!forward || operand.getDefiningOp() != forward)
+      continue;
+    const FunctionMemory &facts = walk.of(forward);
+    unsigned first = facts.firstResult[cast<OpResult>(operand).getResultNumber()];
+    int64_t size = facts.resultBytes[first];
+    if (facts.resultArgument[first] < 0 &&
+        !llvm::is_contained(stage.getBody().front().getTerminator()->getOperands(), forward->getResult(first)))
+      consumed[number] = {size, owners.try_emplace(forward->getResult(first), number).first->second, /*isSaved=*/true};
+  }
+  return consumed;
+}
+
+// `beside` is what stays while a part runs, of which `ownSaved` bytes are counted in the part's own memory.
+void StagePlan::visit(const char *phase, const FunctionMemory &running, StageMemory beside, int64_t ownSaved) {
+  beside.gradients += running.peakResults;
+  beside.activations += ownSaved;
+  beside.temporaries = running.peak - running.peakResults - ownSaved;
+  if (beside.total() <= worst.total())
+    return;
+  worst = beside;
+  worst.peakPhase = phase;
+  worst.peakOp = running.peakOp;
+}
+
+StageMemory StagePlan::plan() {
+  worst = base;
+  StageMemory now = base;
+  auto withoutResults = [](FunctionMemory memory) {
+    memory.peakResults = 0;
+    return memory;
+  };
+  if (load) {
+    visit("load", withoutResults(walk.of(load)), now, 0);
+    now.parameters += countResults(load);
+  }
+  if (forward)
+    measureForward();
+  ConsumedStorages consumed = backward ? storagesOfBackward() : ConsumedStorages();
+  FunctionMemory forwardMemory = forward ? withoutResults(walk.of(forward)) : FunctionMemory();
+  FunctionMemory backwardMemory = backward ? walk.of(backward, consumed) : FunctionMemory();
+  for (int64_t task : tasks) {
+    if (task > 0) {
+      visit("forward", forwardMemory, now, std::min(saved, forwardMemory.peak));
+      now.activations += saved + loss;
+      continue;
     }
-    backwardPeak = walk.ofConsuming(function, consumed).peak;
-    // Without accumulation the gradients are what the only backward leaves behind.
-    if (memory.gradients == 0)
-      for (Value result : backward.getResults())
-        gradientBytes += walk.bytes(result);
+    now.activations -= saved;
+    visit("backward", backwardMemory, now, backwardMemory.peakSaved);
+    if (backward)
+      now.gradients += countResults(backward);
   }
-  int64_t inFlight = std::max<int64_t>(1, maxInFlight(orderOf(stage)));
-  memory.activations = saved * inFlight + loss;
-  memory.saved = saved + loss;
-  memory.forwardPeak = forwardPeak;
-  memory.backwardPeak = backwardPeak;
-  int64_t peak = std::max(forwardPeak, backwardPeak);
-  memory.transient = std::max<int64_t>(0, peak - saved);
-  if (memory.gradients == 0) {
-    memory.gradients = gradientBytes;
-    memory.transient = std::max<int64_t>(0, memory.transient - gradientBytes);
-  }
-  // The update holds the shards of the gradients and the gathered parameters.
-  int64_t updatePeak = update ? walk.of(functionOf(update)).peak : 0;
-  memory.transient = std::max(memory.transient, updatePeak - memory.activations);
-  return memory;
+  if (update)
+    visit("optimizer", withoutResults(walk.of(update)), now, 0);
+  worst.saved = saved + loss;
+  worst.forwardPeak = forwardMemory.peak;
+  worst.forwardPeakOp = forwardMemory.peakOp;
+  worst.backwardPeak = backwardMemory.peak;
+  worst.backwardPeakOp = backwardMemory.peakOp;
+  return worst;
+}
+
+static DictionaryAttr toAttribute(const StageMemory &memory, Builder builder) {
+  auto number = [&](StringRef name, int64_t value) { return builder.getNamedAttr(name, builder.getI64IntegerAttr(value)); };
+  auto text = [&](StringRef name, StringRef value) { return builder.getNamedAttr(name, builder.getStringAttr(value)); };
+  return builder.getDictionaryAttr({
+      number("activations", memory.activations),
+      number("backward_peak", memory.backwardPeak),
+      text("backward_peak_op", memory.backwardPeakOp),
+      number("buffers", memory.buffers),
+      number("forward_peak", memory.forwardPeak),
+      text("forward_peak_op", memory.forwardPeakOp),
+      number("gradients", memory.gradients),
+      number("inputs", memory.inputs),
+      number("optimizer_states", memory.optimizerStates),
+      number("parameters", memory.parameters),
+      text("peak_op", memory.peakOp),
+      text("peak_phase", memory.peakPhase),
+      number("saved", memory.saved),
+      number("temporaries", memory.temporaries),
+      number("total", memory.total()),
+      number("workspace", memory.workspace),
+  });
 }
 
 void PlanMemoryPass::runOnOperation() {
   ModuleOp module = getOperation();
-  Builder builder(&getContext());
-  MemoryWalk own(getBinding(module));
-  MemoryWalk &walk = shared ? *shared : own;
+  MemoryWalk own(getBinding(module), granularity);
+  MemoryWalk &walk = shared ? shared->memory : own;
+  MemoryModel model = shared ? shared->memoryModel : MemoryModel{granularity, workspace};
   walk.forgetCandidate();
-  for (auto stage : module.getOps<func::FuncOp>()) {
-    if (!stage->hasAttr(attrs::kSchedule))
-      continue;
-    StageMemory memory = planStage(stage, walk);
-    NamedAttribute entries[] = {
-        builder.getNamedAttr("backward_peak", builder.getI64IntegerAttr(memory.backwardPeak)),
-        builder.getNamedAttr("forward_peak", builder.getI64IntegerAttr(memory.forwardPeak)),
-        builder.getNamedAttr("saved", builder.getI64IntegerAttr(memory.saved)),
-        builder.getNamedAttr("activations", builder.getI64IntegerAttr(memory.activations)),
-        builder.getNamedAttr("gradients", builder.getI64IntegerAttr(memory.gradients)),
-        builder.getNamedAttr("optimizer_states", builder.getI64IntegerAttr(memory.optimizerStates)),
-        builder.getNamedAttr("parameters", builder.getI64IntegerAttr(memory.parameters)),
-        builder.getNamedAttr("total", builder.getI64IntegerAttr(memory.total())),
-        builder.getNamedAttr("transient", builder.getI64IntegerAttr(memory.transient)),
-    };
-    stage->setAttr(attrs::kMemory, builder.getDictionaryAttr(entries));
-  }
+  for (auto stage : module.getOps<func::FuncOp>())
+    if (stage->hasAttr(attrs::kSchedule))
+      stage->setAttr(attrs::kMemory, toAttribute(StagePlan(stage, walk, model).plan(), Builder(&getContext())));
 }
 
 std::unique_ptr<Pass> moai::createPlanMemory(CandidateAnalyses &analyses) { return std::make_unique<PlanMemoryPass>(analyses); }

@@ -229,9 +229,13 @@ absl::StatusOr<bool> VirtualDevice::communicate(Frame &frame, Operation &op, Ren
     auto received = others.receive(place.deviceOf(receive.getPeer()), place.device());
     if (!received)
       return false;
-    if (received->size() != op.getNumResults())
-      return absl::InternalError(
-          absl::StrCat(describeOp(op), " expects ", op.getNumResults(), " tensors, ", received->size(), " were sent"));
+    SmallVector<Offsets> expected, found;
+    for (Value result : op.getResults())
+      expected.push_back(concreteShape(tensorOf(result), functions.bytes.getBinding()));
+    for (const auto &tensor : *received)
+      found.push_back(tensor->shape);
+    if (found != expected)
+      return absl::InternalError(absl::StrCat(describeOp(op), " gets other tensors than it expects"));
     produced = std::move(*received);
     return true;
   }

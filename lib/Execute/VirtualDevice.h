@@ -2,11 +2,11 @@
 #ifndef MOAI_LIB_EXECUTE_VIRTUALDEVICE_H
 #define MOAI_LIB_EXECUTE_VIRTUALDEVICE_H
 
-#include "FunctionFacts.h"
 #include "Kernels.h"
 #include "Rendezvous.h"
 #include "absl/status/statusor.h"
 #include "moai/Execute/Executor.h"
+#include "moai/IR/Storage.h"
 
 namespace moai {
 

@@ -19,8 +19,19 @@ llvm::json::Object moai::toJSON(const CostBreakdown &cost) {
 
 llvm::json::Object moai::toJSON(const StageMemory &memory) {
   return llvm::json::Object{
-      {"parameters", memory.parameters},         {"gradients", memory.gradients},      {"optimizer_states", memory.optimizerStates},
-      {"activations", memory.activations},       {"transient", memory.transient},      {"total", memory.total()},
-      {"saved_at_end_of_forward", memory.saved}, {"forward_peak", memory.forwardPeak}, {"backward_peak", memory.backwardPeak},
+      {"saved_at_end_of_forward", memory.saved},
+      {"peak", memory.total()},
+      {"peak_phase", memory.peakPhase},
+      {"peak_op", memory.peakOp},
+      {"forward_peak", memory.forwardPeak},
+      {"backward_peak", memory.backwardPeak},
+      {"at_peak", llvm::json::Object{{"parameters", memory.parameters},
+                                     {"gradients", memory.gradients},
+                                     {"optimizer_states", memory.optimizerStates},
+                                     {"activations", memory.activations},
+                                     {"temporaries", memory.temporaries},
+                                     {"buffers", memory.buffers},
+                                     {"inputs", memory.inputs},
+                                     {"workspace", memory.workspace}}},
   };
 }

@@ -6,7 +6,7 @@ using llvm::json::Array;
 using llvm::json::Object;
 
 // Raised when a key changes its meaning or goes away.
-static constexpr int64_t kPlanSchemaVersion = 1;
+static constexpr int64_t kPlanSchemaVersion = 2;
 
 int64_t Plan::numPossible() const {
   return llvm::count_if(candidates, [](const Candidate &candidate) { return !candidate.rejected; });
@@ -66,11 +66,8 @@ Object moai::toJSON(const Plan &plan, bool withTimes) {
   if (plan.selected) {
     const Candidate &best = plan.candidates[*plan.selected];
     for (auto [index, stage] : llvm::enumerate(best.stages)) {
-      Object entry = toJSON(stage.memory);
+      Object entry = toJSON(plan.stepMemory.value_or(stage.memory));
       entry["stage"] = static_cast<int64_t>(index);
-      if (plan.stepMemory)
-        for (auto &[key, value] : toJSON(*plan.stepMemory))
-          entry[key] = std::move(value);
       memory.push_back(std::move(entry));
       for (const StageCollective &collective : stage.collectives)
         collectives.push_back(Object{{"stage", static_cast<int64_t>(index)},

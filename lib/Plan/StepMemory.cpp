@@ -32,32 +32,30 @@ static int64_t temporariesOf(const ModelSummary &model, OptimizerImplementation 
   return 0;
 }
 
-StepMemory moai::peakOfPyTorchStep(const ModelSummary &model, const StageMemory &stage, int64_t others,
-                                   OptimizerImplementation implementation) {
+StageMemory moai::peakOfPyTorchStep(const ModelSummary &model, const StageMemory &stage, OptimizerImplementation implementation) {
   constexpr int64_t kStepCounter = 4, kLoss = 4;
-  StepMemory start;
-  start.parameters = model.parameterBytes;
-  start.optimizerStates = 2 * model.parameterBytes + kStepCounter * static_cast<int64_t>(model.parameterTensorBytes.size());
-  start.others = others;
-  StepMemory forward = start, backward = start, optimizer = start;
-  forward.phase = "forward";
-  forward.activations = stage.forwardPeak;
-  backward.phase = "backward";
-  backward.activations = stage.backwardPeak + kLoss;
-  optimizer.phase = "optimizer";
+  StageMemory start;
+  start.parameters = stage.parameters;
+  start.buffers = stage.buffers;
+  start.inputs = stage.inputs;
+  start.optimizerStates = stage.optimizerStates + kStepCounter * static_cast<int64_t>(model.parameterTensorBytes.size());
+  start.saved = stage.saved;
+  start.forwardPeak = stage.forwardPeak;
+  start.backwardPeak = stage.backwardPeak;
+  StageMemory forward = start, backward = start, optimizer = start;
+  forward.peakPhase = "forward";
+  forward.peakOp = stage.forwardPeakOp;
+  forward.activations = std::min(stage.saved, stage.forwardPeak);
+  forward.temporaries = stage.forwardPeak - forward.activations;
+  backward.peakPhase = "backward";
+  backward.peakOp = stage.backwardPeakOp;
+  // The loss stays for whoever reads it.
+  backward.activations = std::min(stage.saved, stage.backwardPeak) + kLoss;
+  backward.temporaries = stage.backwardPeak + kLoss - backward.activations;
+  optimizer.peakPhase = "optimizer";
+  optimizer.peakOp = "optimizer";
   optimizer.gradients = model.parameterBytes;
   optimizer.activations = kLoss;
   optimizer.temporaries = temporariesOf(model, implementation);
-  return std::max({forward, backward, optimizer}, [](const StepMemory &a, const StepMemory &b) { return a.total() < b.total(); });
-}
-
-llvm::json::Object moai::toJSON(const StepMemory &memory) {
-  return llvm::json::Object{{"peak", memory.total()},
-                            {"peak_phase", memory.phase},
-                            {"at_peak", llvm::json::Object{{"parameters", memory.parameters},
-                                                           {"gradients", memory.gradients},
-                                                           {"optimizer_states", memory.optimizerStates},
-                                                           {"activations", memory.activations},
-                                                           {"temporaries", memory.temporaries},
-                                                           {"others", memory.others}}}};
+  return std::max({forward, backward, optimizer}, [](const StageMemory &a, const StageMemory &b) { return a.total() < b.total(); });
 }

@@ -62,7 +62,7 @@ public:
       DimBinding binding = getBinding(source);
       binding.values[kBatchSymbol] = config.batchPerDevice;
       int64_t limit = static_cast<int64_t>(request.memoryRatio * static_cast<double>(request.accelerator.device.memoryBytes));
-      found = std::make_unique<CandidateAnalyses>(request.accelerator, binding, request.expertImbalance, limit);
+      found = std::make_unique<CandidateAnalyses>(request.accelerator, binding, request.expertImbalance, limit, request.memoryModel());
     }
     return *found;
   }

@@ -28,6 +28,14 @@ OptimizerPolicy PlanRequest::policy() const {
   return policy;
 }
 
+MemoryModel PlanRequest::memoryModel() const {
+  constexpr int64_t kCachingAllocatorBlock = 512;
+  if (pytorchStep)
+    return {allocationGranularity.value_or(1), kernelWorkspaceBytes.value_or(0)};
+  return {allocationGranularity.value_or(kCachingAllocatorBlock),
+          kernelWorkspaceBytes.value_or(static_cast<int64_t>(accelerator.device.kernelWorkspaceBytes))};
+}
+
 std::optional<size_t> moai::SelectBestGraphFromCandidates(llvm::ArrayRef<Candidate> candidates) {
   std::optional<size_t> best;
   for (auto [index, candidate] : llvm::enumerate(candidates))
@@ -84,6 +92,10 @@ static absl::StatusOr<std::vector<ParallelConfig>> candidatesFor(const PlanReque
   if (!request.config)
     return enumerateMoaiSpace({request.accelerator.numDevices, request.accelerator.numNodes(), request.globalBatches, request.generation});
   const ParallelConfig &config = *request.config;
+  bool keepsExported = request.policy().precision == PrecisionPolicy();
+  if (request.pytorchStep && (!keepsExported || request.optimizer.kind == OptimizerKind::Sgd || request.optimizer.maxGradientNorm > 0))
+    return absl::InvalidArgumentError("the memory of PyTorch's step on a CPU is known for adamw and adam in exported types without "
+                                      "clipping; leave --memory-model out for others");
   if (request.pytorchStep && (config.numDevices() > 1 || config.numMicroBatches > 1 || config.zero > 0))
     return absl::InvalidArgumentError("the memory of PyTorch's step on a CPU is known for one device, one micro-batch and zero=0; "
                                       "leave --memory-model out for others");
@@ -150,11 +162,8 @@ absl::StatusOr<Plan> moai::planModel(mlir::ModuleOp module, const ModelSummary &
       candidate.stepSeconds = candidate.cost.total();
     }
   plan.selected = isGiven ? std::optional<size_t>(0) : SelectBestGraphFromCandidates(plan.candidates);
-  if (request.pytorchStep) {
-    // Without sharding nothing else stays among the parameters than buffers and inputs.
-    const StageMemory &stage = plan.candidates[*plan.selected].stages[0].memory;
-    plan.stepMemory = peakOfPyTorchStep(model, stage, stage.parameters - model.parameterBytes, *request.pytorchStep);
-  }
+  if (request.pytorchStep)
+    plan.stepMemory = peakOfPyTorchStep(model, plan.candidates[*plan.selected].stages[0].memory, *request.pytorchStep);
   plan.elapsed.selectMs = selectTime.milliseconds();
   info(absl::StrFormat("Elapsed Time to compute cost for survived candidates = %d [ms]", std::lround(plan.elapsed.selectMs)));
   info("SelectBestGraphFromCandidates finished.");

@@ -46,7 +46,7 @@ class Output(TestCase):
         code, printed, _ = run(QWEN, *PLAN, "--format=json")
         self.assertEqual(code, 0)
         plan = json.loads(printed)
-        self.assertEqual(plan["schema_version"], 1)
+        self.assertEqual(plan["schema_version"], 2)
         self.assertEqual(plan["number_of_candidates"], 16)
         self.assertEqual(len(plan["candidates"]), 16)
         rejected = [candidate["rejected"] for candidate in plan["candidates"] if "rejected" in candidate]
@@ -99,7 +99,7 @@ class Output(TestCase):
         self.assertEqual((plan["selected"]["batch_per_device"], plan["selected"]["recomputation"]), (4, "full"))
         self.assertGreater(plan["predicted"]["step_seconds"], 0)
         # By default both moments are kept in the exported type, bf16, as PyTorch keeps them; mixed keeps a master and moments in fp32.
-        states = lambda plan: plan["memory_per_stage"][0]["optimizer_states"]
+        states = lambda plan: plan["memory_per_stage"][0]["at_peak"]["optimizer_states"]
         self.assertEqual(states(plan), 4 * 7721324544)
         _, printed, _ = run(QWEN, "--accelerator=h100:1", "--global-batch=4", "--config=num_stages=1", "--precision=mixed", "--format=json")
         self.assertEqual(states(json.loads(printed)), 12 * 7721324544)

@@ -66,7 +66,7 @@ TEST_F(MemoryWalkTest, FreesConsumedArguments) {
       %c = moai.elementwise %b {kind = "neg"} : (!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
       return %c : !moai.tensor<[2], f32>
     })");
-  EXPECT_EQ(walk.ofConsuming(function, {{32, 0}}).peak, 40);
+  EXPECT_EQ(walk.of(function, {{32, 0}}).peak, 40);
   EXPECT_EQ(walk.of(function).peak, 16);
 }
 
@@ -86,6 +86,23 @@ TEST_F(MemoryWalkTest, LooksIntoCalls) {
     })"))
                 .peak,
             36);
+}
+
+// %a is handed to the block, which frees it once %b is made: 16 of %a and %b each, then of %b and %c.
+TEST_F(MemoryWalkTest, WhatIsHandedToACallIsFreedInside) {
+  const FunctionMemory &memory = walk.of(parse(R"(
+    func.func private @block(%x: !moai.tensor<[4], f32>) -> !moai.tensor<[8], f32> {
+      %b = moai.elementwise %x {kind = "neg"} : (!moai.tensor<[4], f32>) -> !moai.tensor<[4], f32>
+      %c = moai.concat %b, %b {dim = 0 : i64} : (!moai.tensor<[4], f32>, !moai.tensor<[4], f32>) -> !moai.tensor<[8], f32>
+      return %c : !moai.tensor<[8], f32>
+    }
+    func.func @f(%x: !moai.tensor<[4], f32>) -> !moai.tensor<[8], f32> {
+      %a = moai.elementwise %x {kind = "neg"} : (!moai.tensor<[4], f32>) -> !moai.tensor<[4], f32>
+      %b = call @block(%a) {moai.block = "layers.0"} : (!moai.tensor<[4], f32>) -> !moai.tensor<[8], f32>
+      return %b : !moai.tensor<[8], f32>
+    })"));
+  EXPECT_EQ(memory.peak, 16 + 32);
+  EXPECT_EQ(memory.peakOp, "layers.0: moai.concat");
 }
 
 } // namespace

@@ -111,10 +111,23 @@ TEST(Cost, PartsAddUpAndPrint) {
     sum += *entry.second.getAsNumber();
   EXPECT_EQ(sum, 2 * 255); // the parts and the total
 
-  StageMemory memory{1, 2, 4, 8, 16};
-  EXPECT_EQ(memory.total(), 31);
-  EXPECT_EQ(toJSON(memory).getInteger("optimizer_states"), 4);
-  EXPECT_EQ(toJSON(memory).getInteger("total"), 31);
+  StageMemory memory;
+  int64_t size = 1;
+  for (auto *part : {&memory.parameters, &memory.gradients, &memory.optimizerStates, &memory.activations, &memory.temporaries,
+                     &memory.buffers, &memory.inputs, &memory.workspace}) {
+    *part = size;
+    size *= 2;
+  }
+  memory.saved = 8;
+  EXPECT_EQ(memory.total(), 255);
+  json = toJSON(memory);
+  EXPECT_EQ(json.getInteger("peak"), 255);
+  EXPECT_EQ(json.getInteger("saved_at_end_of_forward"), 8);
+  int64_t parts = 0;
+  for (auto &entry : *json.getObject("at_peak"))
+    parts += *entry.second.getAsInteger();
+  EXPECT_EQ(parts, 255);
+  EXPECT_EQ(json.getObject("at_peak")->getInteger("optimizer_states"), 4);
 }
 TEST(ParallelConfig, DerivesWhatIsNotGiven) {
   auto derive = [](const char *text, int64_t devices, int64_t batch) {

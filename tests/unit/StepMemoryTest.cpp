@@ -65,7 +65,7 @@ TEST(StepMemory, IsPyTorchs) {
     SCOPED_TRACE(testing::Message() << row.graph << ", batch " << row.batch << ", sequence " << row.sequence << ", recomputation "
                                     << row.recomputation);
     EXPECT_EQ(plan->candidates[0].stages[0].memory.saved, row.saved);
-    EXPECT_EQ(plan->stepMemory->phase, row.peakPhase);
+    EXPECT_EQ(plan->stepMemory->peakPhase, row.peakPhase);
     EXPECT_NEAR(static_cast<double>(plan->stepMemory->total()), static_cast<double>(row.peak), 0.02 * static_cast<double>(row.peak));
   }
 }

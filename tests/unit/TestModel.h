@@ -54,6 +54,8 @@ inline mlir::OwningOpRef<mlir::ModuleOp> compileForTest(mlir::ModuleOp trainingG
   request.accelerator = *resolveAccelerator("h100:8");
   request.optimizer = *policy;
   request.precision = policy->precision;
+  request.allocationGranularity = 1;
+  request.kernelWorkspaceBytes = 0;
   std::string reason;
   auto program = compileCandidate(trainingGraph, *config, request, reason);
   EXPECT_TRUE(program) << configuration << ": " << reason;

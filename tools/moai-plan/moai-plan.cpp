@@ -5,6 +5,7 @@
 #include "moai/Export/Report.h"
 #include "moai/IR/Flops.h"
 #include "moai/Import/Import.h"
+#include "moai/Passes/MemoryTrace.h"
 #include "moai/Passes/Pipelines.h"
 #include "moai/Planner/Planner.h"
 #include "moai/Support/CommandLine.h"
@@ -51,6 +52,14 @@ cl::opt<std::string>
 cl::opt<std::string> implementation("optimizer-implementation",
                                     cl::desc("Of PyTorch's AdamW, for --memory-model=pytorch-cpu: foreach (default), forloop or fused"),
                                     cl::init("foreach"), cl::value_desc("NAME"), cl::cat(category));
+cl::opt<std::string> granularityText("allocation-granularity",
+                                     cl::desc("Bytes of which every tensor's memory is a multiple (default 512, as GPU allocators hand "
+                                              "out; 1 for --memory-model=pytorch-cpu)"),
+                                     cl::value_desc("BYTES"), cl::cat(category));
+cl::opt<std::string> workspaceText("kernel-workspace",
+                                   cl::desc("Bytes that kernel libraries hold (default: the accelerator's; 0 for "
+                                            "--memory-model=pytorch-cpu)"),
+                                   cl::value_desc("BYTES"), cl::cat(category));
 cl::opt<std::string> memoryRatioText("memory-ratio", cl::desc("Part of a device's memory that a plan may use (default 0.8)"),
                                      cl::init("0.8"), cl::value_desc("R"), cl::cat(category));
 cl::opt<std::string> imbalanceText("expert-imbalance", cl::desc("Rows of the busiest expert over the average (default 1: balanced)"),
@@ -63,6 +72,11 @@ cl::opt<bool> describe("describe", cl::desc("Print what was understood of the mo
 cl::opt<bool> strict("strict", cl::desc("Refuse models with ops that moai doesn't know"), cl::cat(category));
 cl::opt<std::string> outputFolder("o", cl::desc("Folder for plan.json and the chosen candidate's IR"), cl::value_desc("DIR"),
                                   cl::cat(category));
+cl::opt<bool>
+    memoryTimeline("memory-timeline",
+                   cl::desc("With -o: also write memory.json, every storage of a device of each stage through the step with its offset, "
+                            "and the use at every op"),
+                   cl::cat(category));
 cl::opt<std::string> dumpFolder("dump-candidates", cl::desc("Folder for the IR of every candidate, for moai-opt"), cl::value_desc("DIR"),
                                 cl::cat(category));
 cl::opt<std::string> format("format",
@@ -103,6 +117,8 @@ struct Request {
 static std::optional<std::string> readFlags(Request &request) {
   if (model.empty())
     return "name a model, as in moai-plan MODEL.pt2 --accelerator=4xLarge.2048GB --global-batch=256";
+  if (memoryTimeline && outputFolder.empty())
+    return "--memory-timeline writes memory.json into the folder of -o; give that as well";
   if (describe)
     for (const auto &[given, flag] : {std::pair(acceleratorSpec.getNumOccurrences(), "--accelerator"),
                                       {outputFolder.getNumOccurrences(), "-o"},
@@ -153,6 +169,15 @@ static std::optional<std::string> readFlags(Request &request) {
   } else if (implementation.getNumOccurrences()) {
     return "--optimizer-implementation is for --memory-model=pytorch-cpu; give that as well";
   }
+  for (auto [option, value, least] :
+       {std::tuple(&granularityText, &request.plan.allocationGranularity, 1), {&workspaceText, &request.plan.kernelWorkspaceBytes, 0}}) {
+    if (!option->getNumOccurrences())
+      continue;
+    int64_t bytes;
+    if (llvm::StringRef(option->getValue()).getAsInteger(10, bytes) || bytes < least || bytes > (int64_t(1) << 40))
+      return absl::StrCat("--", option->ArgStr.str(), "=", option->getValue(), ": expected a whole number from ", least, " to 2^40");
+    *value = bytes;
+  }
   if (!absl::SimpleAtod(memoryRatioText, &request.plan.memoryRatio) || !(request.plan.memoryRatio > 0 && request.plan.memoryRatio <= 1))
     return absl::StrCat("--memory-ratio=", memoryRatioText.getValue(), ": expected a number of more than 0, and 1 at most");
   if (!absl::SimpleAtod(imbalanceText, &request.plan.expertImbalance) ||
@@ -198,6 +223,19 @@ static std::string toText(llvm::json::Object object) {
   return text;
 }
 
+// What each stage's devices hold, op by op.
+static absl::Status writeTimeline(mlir::ModuleOp candidate, const MemoryModel &model) {
+  llvm::json::Array stages;
+  for (auto stage : candidate.getOps<mlir::func::FuncOp>())
+    if (stage->hasAttr(attrs::kSchedule)) {
+      MemoryTimeline timeline = traceMemory(stage, model);
+      if (absl::Status status = verify(timeline); !status.ok())
+        return status;
+      stages.push_back(toJSON(timeline));
+    }
+  return writeFile(outputFolder + "/memory.json", toText(llvm::json::Object{{"stages", std::move(stages)}}));
+}
+
 // plan.json and the chosen candidate, in the order that leaves no plan.json behind without its IR.
 static absl::Status writePlan(const Plan &plan, mlir::ModuleOp trainingGraph, const PlanRequest &request) {
   if (absl::Status status = createFolder(outputFolder); !status.ok())
@@ -211,6 +249,9 @@ static absl::Status writePlan(const Plan &plan, mlir::ModuleOp trainingGraph, co
   stream << "\n";
   if (absl::Status status = writeFile(outputFolder + "/selected.mlir", stream.str()); !status.ok())
     return status;
+  if (memoryTimeline)
+    if (absl::Status status = writeTimeline(*chosen, request.memoryModel()); !status.ok())
+      return status;
   return writeFile(outputFolder + "/plan.json", toText(toJSON(plan, !noTimes)));
 }
 

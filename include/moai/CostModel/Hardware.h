@@ -25,6 +25,7 @@ struct Device {
   double attentionEfficiency = 0;   ///< of the peak, for fused attention
   double streamEfficiency = 0;      ///< of the memory bandwidth, for memory-bound kernels
   double kernelOverheadSeconds = 0; ///< per kernel that is not a matmul
+  double kernelWorkspaceBytes = 0;  ///< that a framework sets aside for the library of matrix products
 };
 
 /// A connection in one direction. Seconds of a message: latencySeconds + bytes / bytesPerSecond.

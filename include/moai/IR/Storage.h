@@ -3,8 +3,10 @@
 #define MOAI_IR_STORAGE_H
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinOps.h"
 #include "moai/IR/Moai.h"
 #include "llvm/ADT/DenseMap.h"
+#include <memory>
 
 namespace moai {
 
@@ -36,21 +38,49 @@ private:
 /// type: the value that stays until the loss is there.
 mlir::Value getHeldLogits(CrossEntropyOp loss);
 
-/// Bytes of a type, remembered per type. One per binding.
+/// Bytes of a type's storage, remembered per type: those of its elements, up to a multiple of `granularity`. One per binding.
 class ByteCounts {
 public:
-  explicit ByteCounts(const DimBinding &binding) : binding(binding) {}
+  explicit ByteCounts(const DimBinding &binding, int64_t granularity = 1) : binding(binding), granularity(granularity) {}
   int64_t operator()(mlir::Value value) {
     auto [it, isNew] = bytes.try_emplace(value.getType(), 0);
     if (isNew)
-      it->second = tensorOf(value).countBytes(binding);
+      it->second = roundUp(tensorOf(value).countBytes(binding));
     return it->second;
   }
   const DimBinding &getBinding() const { return binding; }
+  int64_t roundUp(int64_t size) const {
+    int64_t rest = size % granularity;
+    return rest == 0 || size > INT64_MAX - granularity ? size : size + granularity - rest;
+  }
 
 private:
   DimBinding binding;
+  int64_t granularity;
   llvm::DenseMap<mlir::Type, int64_t> bytes;
+};
+
+/// How often values of a function are used, and which of them share memory.
+struct FunctionFacts {
+  llvm::DenseMap<mlir::Value, unsigned> uses;           ///< by ops; what a loss holds counts once more
+  llvm::DenseMap<mlir::Value, mlir::Value> sharedWith;  ///< views and updates in place: the operand whose storage they use
+  llvm::DenseMap<mlir::Operation *, mlir::Value> holds; ///< losses: the value that stays until they are computed
+};
+
+/// Facts of a module's functions, looked at once each. Not thread-safe.
+class FunctionTable {
+public:
+  FunctionTable(mlir::ModuleOp module, const DimBinding &binding, int64_t granularity = 1) : module(module), bytes(binding, granularity) {}
+
+  const FunctionFacts &of(mlir::func::FuncOp function);
+  mlir::func::FuncOp callee(mlir::func::CallOp call);
+
+  mlir::ModuleOp module;
+  ByteCounts bytes;
+
+private:
+  llvm::DenseMap<mlir::Operation *, std::unique_ptr<FunctionFacts>> facts;
+  llvm::DenseMap<mlir::Attribute, mlir::func::FuncOp> callees;
 };
 
 } // namespace moai

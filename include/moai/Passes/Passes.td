@@ -71,7 +71,9 @@ def SchedulePipeline : Moai_Pass<"moai-schedule-pipeline"> {
 
 def PlanMemory : Moai_Pass<"moai-plan-memory"> {
   let summary = "Computes the peak memory of every stage under its schedule";
-  let description = [{ Requires the outlined stages. Afterwards each @stageK has moai.memory, bytes by category. }];
+  let description = [{ Requires the outlined stages. Afterwards each @stageK has moai.memory: bytes by category at the peak, its phase and op. }];
+  let options = [Option<"granularity", "granularity", "int64_t", "1", "Every storage takes a multiple of so many bytes">,
+                 Option<"workspace", "workspace", "int64_t", "0", "Bytes that kernel libraries hold for the whole step">];
 }
 
 #endif // MOAI_PASSES_PASSES_TD

@@ -13,11 +13,14 @@ namespace moai {
 /// What the passes ask of a candidate, kept by the caller so that blocks which candidates share are looked at once. One per
 /// thread and binding.
 struct CandidateAnalyses {
-  CandidateAnalyses(const Accelerator &accelerator, const DimBinding &binding, double expertImbalance, int64_t memoryLimit)
-      : cost(accelerator, binding, expertImbalance), memory(binding), memoryLimit(memoryLimit) {}
+  CandidateAnalyses(const Accelerator &accelerator, const DimBinding &binding, double expertImbalance, int64_t memoryLimit,
+                    const MemoryModel &memoryModel = {})
+      : cost(accelerator, binding, expertImbalance), memory(binding, memoryModel.granularity), memoryModel(memoryModel),
+        memoryLimit(memoryLimit) {}
 
   GraphCost cost;
   MemoryWalk memory;
+  MemoryModel memoryModel;
   int64_t memoryLimit; ///< bytes of a device that a stage should stay within; 0: no limit
 };
 

@@ -22,6 +22,10 @@ struct PrecisionPolicy {
   FloatKind accumulation = FloatKind::Exported; ///< the sum over micro-batches
   FloatKind master = FloatKind::Exported;       ///< what the optimizer updates; kept beside the parameter where it is of another type
   FloatKind state = FloatKind::Exported;        ///< moments, momentum
+
+  bool operator==(const PrecisionPolicy &o) const {
+    return parameter == o.parameter && gradient == o.gradient && accumulation == o.accumulation && master == o.master && state == o.state;
+  }
 };
 
 /// Formulas are PyTorch's: torch.optim.AdamW, Adam (decay is added to the gradient) and SGD (without dampening or

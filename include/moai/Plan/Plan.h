@@ -48,8 +48,8 @@ struct Plan {
   std::string generation;
   std::vector<Candidate> candidates; ///< in the order of enumeration
   std::optional<size_t> selected;
-  std::string selectedLine;             ///< MoAI's line for it
-  std::optional<StepMemory> stepMemory; ///< as a framework runs it, where that was asked for
+  std::string selectedLine;              ///< MoAI's line for it
+  std::optional<StageMemory> stepMemory; ///< as a framework runs it, where that was asked for
   Elapsed elapsed;
 
   int64_t numPossible() const;

@@ -6,7 +6,6 @@
 #include "moai/Plan/Cost.h"
 #include "moai/Plan/Model.h"
 #include "llvm/ADT/StringRef.h"
-#include "llvm/Support/JSON.h"
 
 namespace moai {
 
@@ -17,27 +16,12 @@ enum class OptimizerImplementation : uint8_t { Foreach, ForLoop, Fused };
 /// `foreach`, `forloop` or `fused`.
 absl::StatusOr<OptimizerImplementation> parseOptimizerImplementation(llvm::StringRef text);
 
-/// Bytes on one device at the moment of a step's peak.
-struct StepMemory {
-  std::string phase; ///< forward, backward or optimizer
-  int64_t parameters = 0, gradients = 0, optimizerStates = 0;
-  int64_t activations = 0; ///< with the gradients of a running backward, and its temporaries
-  int64_t temporaries = 0; ///< of the optimizer
-  int64_t others = 0;      ///< buffers and inputs
-
-  int64_t total() const { return parameters + gradients + optimizerStates + activations + temporaries + others; }
-};
-
-/// The peak of a step of AdamW on one device, one micro-batch, as PyTorch runs it on a CPU: parameters, gradients and both
-/// moments in the exported types, four bytes of a step counter per parameter, gradients freed before the next step.
-/// `others` is the bytes of buffers and inputs.
-///  - forward: the most it holds; backward: the same, and the loss;
-///  - optimizer: all gradients, and temporaries: a copy of all parameters (foreach), the denominator and the quotient of one
-///    parameter beside the denominator of the one before (forloop), or none (fused).
-StepMemory peakOfPyTorchStep(const ModelSummary &model, const StageMemory &stage, int64_t others, OptimizerImplementation implementation);
-
-/// `peak`, `peak_phase` and `at_peak` by category.
-llvm::json::Object toJSON(const StepMemory &memory);
+/// The peak of a step of AdamW or Adam on one device, one micro-batch, as PyTorch runs it on a CPU, from the stage's memory as
+/// planned without granularity or workspace: in addition PyTorch keeps a step counter of four bytes per parameter, frees
+/// gradients before the next step, and its optimizer holds temporaries: a copy of all parameters (foreach), the denominator
+/// and the quotient of one parameter beside the denominator of the one before (forloop), or none (fused). States and
+/// gradients are of the exported types.
+StageMemory peakOfPyTorchStep(const ModelSummary &model, const StageMemory &stage, OptimizerImplementation implementation);
 
 } // namespace moai
 

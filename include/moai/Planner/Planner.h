@@ -22,6 +22,9 @@ struct PlanRequest {
   /// MoAI's space, whose runtime keeps float32 masters.
   std::optional<PrecisionPolicy> precision;
   std::optional<ParallelConfig> config; ///< plan this one alone, and choose it even if it doesn't fit
+  /// What GPUs add to the bytes that a program asks for. Not given: blocks of 512 bytes, as PyTorch's caching allocator hands
+  /// them out, and the accelerator's kernel workspace; neither under `pytorchStep`.
+  std::optional<int64_t> allocationGranularity, kernelWorkspaceBytes;
   double memoryRatio = 0.8;             ///< part of a device's memory that a plan may use
   double expertImbalance = 1;           ///< rows of the busiest expert over the average
   int threads = 0;                      ///< 0: one per core
@@ -30,6 +33,7 @@ struct PlanRequest {
 
   /// The optimizer with the precision that this request means.
   OptimizerPolicy policy() const;
+  MemoryModel memoryModel() const;
 };
 
 /// Plans an imported module, which becomes a training graph in the course of it. Candidates that don't compile or don't
