@@ -4,6 +4,7 @@
 #include "moai/IR/Moai.h"
 #include "moai/Passes/Passes.h"
 #include "llvm/ADT/MapVector.h"
+#include <map>
 
 namespace moai {
 #define GEN_PASS_DEF_BUILDBACKWARD
@@ -83,6 +84,7 @@ struct BuildBackwardPass : public moai::impl::BuildBackwardBase<BuildBackwardPas
 
 private:
   void markActive(func::FuncOp function, DenseSet<Value> &active);
+  llvm::MapVector<StringAttr, DenseSet<Value>> activeBlocks(func::FuncOp step, const DenseSet<Value> &active);
   Differentiated differentiate(func::FuncOp function, const DenseSet<Value> &active);
 };
 
@@ -95,6 +97,36 @@ void BuildBackwardPass::markActive(func::FuncOp function, DenseSet<Value> &activ
       for (Value result : op.getResults())
         if (isFloating(tensorOf(result).getElementType()))
           active.insert(result);
+}
+
+// The functions whose calls have something to differentiate, each with its active arguments. Calls that differ in which
+// operands are active (those of the first layer above frozen ones, say) get a copy of the function.
+llvm::MapVector<StringAttr, DenseSet<Value>> BuildBackwardPass::activeBlocks(func::FuncOp step, const DenseSet<Value> &active) {
+  ModuleOp module = getOperation();
+  SymbolTable symbols(module);
+  std::map<std::pair<std::string, std::vector<bool>>, func::FuncOp> known;
+  DenseSet<Attribute> taken;
+  llvm::MapVector<StringAttr, DenseSet<Value>> inside;
+  for (func::CallOp call : llvm::make_early_inc_range(step.getOps<func::CallOp>())) {
+    std::vector<bool> pattern;
+    for (Value operand : call.getOperands())
+      pattern.push_back(active.contains(operand));
+    if (llvm::none_of(pattern, [](bool isActive) { return isActive; }))
+      continue;
+    func::FuncOp &function = known[{call.getCallee().str(), pattern}];
+    if (!function) {
+      function = symbols.lookup<func::FuncOp>(call.getCallee());
+      if (!taken.insert(call.getCalleeAttr()).second) {
+        function = function.clone();
+        symbols.insert(function); // which gives it a name of its own
+      }
+      for (auto [argument, isActive] : llvm::zip(function.getArguments(), pattern))
+        if (isActive)
+          inside[function.getNameAttr()].insert(argument);
+    }
+    call.setCallee(function.getName());
+  }
+  return inside;
 }
 
 Differentiated BuildBackwardPass::differentiate(func::FuncOp function, const DenseSet<Value> &active) {
@@ -178,17 +210,8 @@ void BuildBackwardPass::runOnOperation() {
     }
   markActive(step, active);
 
-  // A block's argument is active if it is at any of its call sites.
-  llvm::MapVector<StringAttr, DenseSet<Value>> activeInside;
-  for (func::CallOp call : step.getOps<func::CallOp>()) {
-    auto callee = module.lookupSymbol<func::FuncOp>(call.getCallee());
-    DenseSet<Value> &inside = activeInside[callee.getNameAttr()];
-    for (auto [operand, argument] : llvm::zip(call.getOperands(), callee.getArguments()))
-      if (active.contains(operand))
-        inside.insert(argument);
-  }
   llvm::DenseMap<StringAttr, Differentiated> blocks;
-  for (auto &[name, inside] : activeInside) {
+  for (auto &[name, inside] : activeBlocks(step, active)) {
     auto callee = module.lookupSymbol<func::FuncOp>(name);
     markActive(callee, inside);
     blocks[name] = differentiate(callee, inside);
@@ -198,7 +221,10 @@ void BuildBackwardPass::runOnOperation() {
   OpBuilder builder(stepReturn);
   SmallVector<Operation *> forwardOps;
   SmallVector<bool> hasPlace;
-  DenseSet<Value> dependent(parameters.begin(), parameters.end());
+  DenseSet<Value> dependent;
+  for (BlockArgument argument : step.getArguments())
+    if (auto role = step.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kRole); role == "parameter" || role == "frozen")
+      dependent.insert(argument);
   for (Operation &op : step.getBody().front().without_terminator()) {
     forwardOps.push_back(&op);
     hasPlace.push_back(llvm::any_of(op.getOperands(), [&](Value operand) { return dependent.contains(operand); }));
@@ -222,8 +248,9 @@ void BuildBackwardPass::runOnOperation() {
   for (size_t position = forwardOps.size(); position-- > 0;) {
     Operation *op = forwardOps[position];
     Operation *before = stepReturn->getPrevNode();
-    if (auto call = dyn_cast<func::CallOp>(op)) {
-      Differentiated &block = blocks[call.getCalleeAttr().getRootReference()];
+    auto call = dyn_cast<func::CallOp>(op);
+    if (call && blocks.count(call.getCalleeAttr().getAttr())) {
+      Differentiated &block = blocks[call.getCalleeAttr().getAttr()];
       OpBuilder::InsertionGuard guard(builder);
       builder.setInsertionPoint(call);
       auto forward = builder.create<func::CallOp>(call.getLoc(), block.forward, call.getOperands());

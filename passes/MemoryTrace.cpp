@@ -139,7 +139,7 @@ Storages Trace::call(func::FuncOp function, Storages given, StringRef category, 
 }
 
 static const char *categoryOf(StringRef role) {
-  if (role == "parameter")
+  if (role == "parameter" || role == "frozen")
     return "parameters";
   if (role == "master_parameter" || role == "first_moment" || role == "second_moment")
     return "optimizer_states";

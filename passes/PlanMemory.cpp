@@ -61,7 +61,7 @@ void StagePlan::countArguments() {
     auto attribute = stage.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kRole);
     StringRef role = attribute ? attribute.getValue() : "";
     int64_t size = walk.bytes(argument);
-    if (role == "parameter")
+    if (role == "parameter" || role == "frozen")
       base.parameters += size;
     else if (role == "master_parameter" || role == "first_moment" || role == "second_moment")
       base.optimizerStates += size;

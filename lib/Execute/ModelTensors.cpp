@@ -87,7 +87,7 @@ absl::Status ModelTensors::takeWeights(const StoredTensors &given, StringRef pat
         if (absl::Status status = take(argument, it->first, it->second, path); !status.ok())
           return status;
       }
-    if (!argument.tensor && argument.role == "parameter")
+    if (!argument.tensor && (argument.role == "parameter" || argument.role == "frozen"))
       return absl::InvalidArgumentError(absl::StrCat(path.str(), ": has no tensor 'param.", argument.name, "', which the graph needs"));
   }
   // Buffers that were folded away may be left over; parameters may not.

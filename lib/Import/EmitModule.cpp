@@ -257,6 +257,7 @@ OwningOpRef<ModuleOp> Emitter::run(const Blocks &blocks, const DimBinding &bindi
   for (auto [index, argument] : llvm::enumerate(graph.arguments)) {
     const GraphValue &value = graph.values[argument];
     StringRef role = value.role == Role::Parameter  ? "parameter"
+                     : value.role == Role::Frozen   ? "frozen"
                      : value.role == Role::Buffer   ? "buffer"
                      : value.role == Role::Constant ? "constant"
                                                     : "input";

@@ -136,7 +136,7 @@ TensorMeta Reader::readTensor(element value, llvm::StringRef name) {
   if (meta.sizes.size() > 16)
     throw ImportError(absl::StrCat("model.json: ", where(), " has ", meta.sizes.size(), " dimensions; expected at most 16"));
   bool requiresGrad;
-  meta.requiresGrad = !fields["requires_grad"].get(requiresGrad) && requiresGrad;
+  meta.requiresGrad = fields["requires_grad"].get(requiresGrad) || requiresGrad;
   return meta;
 }
 
@@ -307,6 +307,9 @@ void Reader::readSignature(element value, ExportedProgram &program) {
         spec.argument = spec.name = argument.tensors[0];
       }
     }
+    if (auto meta = program.graph.tensors.find(spec.argument);
+        spec.kind == InputSpec::Kind::Parameter && meta != program.graph.tensors.end())
+      spec.trained = meta->second.requiresGrad;
     program.inputs.push_back(spec);
   }
   for (element item : asArray(member(signature, "output_specs", "signature"), "output_specs")) {

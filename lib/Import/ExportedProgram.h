@@ -45,7 +45,7 @@ struct Size {
 struct TensorMeta {
   DType dtype = DType::F32;
   llvm::SmallVector<Size, 4> sizes;
-  bool requiresGrad = false; ///< whether a step wants its gradient; decides something for parameters only
+  bool requiresGrad = true; ///< whether a step wants its gradient; decides something for parameters only
 };
 
 struct Graph;

@@ -124,7 +124,7 @@ static ValueId findTwin(const TrainingGraph &graph, ValueId argument, const llvm
   ValueId twin = kNoValue;
   for (ValueId other : graph.arguments) {
     const GraphValue &candidate = graph.values[other];
-    if (candidate.role != Role::Parameter || !used.count(other) || candidate.dims != value.dims || candidate.dtype != value.dtype)
+    if (candidate.role != value.role || !used.count(other) || candidate.dims != value.dims || candidate.dtype != value.dtype)
       continue;
     if (!places.empty()) {
       auto own = places.find(candidate.name);
@@ -154,7 +154,7 @@ static void mergeTiedParameters(TrainingGraph &graph, llvm::StringRef path, std:
   std::vector<ValueId> kept;
   for (ValueId argument : graph.arguments) {
     const GraphValue &value = graph.values[argument];
-    if (value.role == Role::Parameter && !used.count(argument)) {
+    if (isParameter(value.role) && !used.count(argument)) {
       if (!places)
         places = readWeightPlaces(path);
       ValueId twin = findTwin(graph, argument, used, tables, *places);
@@ -193,6 +193,21 @@ static void chooseLoss(TrainingGraph &graph) {
     throw ImportError(
         absl::StrCat("model.json: the graph has ", graph.outputs.size(), " outputs and ", scalars.size(),
                      " of them are scalars, so none is plainly the loss; export a module whose forward returns only the loss"));
+}
+
+// Frozen parameters have neither gradient nor optimizer state.
+static void reportFrozen(const TrainingGraph &graph, std::vector<std::string> &assumptions) {
+  unsigned parameters = 0, frozen = 0;
+  for (ValueId argument : graph.arguments) {
+    parameters += isParameter(graph.values[argument].role);
+    frozen += graph.values[argument].role == Role::Frozen;
+  }
+  if (frozen && frozen == parameters)
+    throw ImportError("model.json: no parameter requires a gradient, so there is no training step; export the model with its parameters' "
+                      "requires_grad set");
+  if (frozen)
+    assumptions.push_back(absl::StrCat(frozen, " of ", parameters,
+                                       " parameter tensors do not require a gradient: they are kept as they are, and not trained"));
 }
 
 static void reportLiterals(const TrainingGraph &graph, std::vector<std::string> &assumptions) {
@@ -291,6 +306,7 @@ static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOp
     for (ValueId value : op.results)
       graph->values[value].producer = static_cast<int32_t>(index);
   mergeTiedParameters(*graph, path, summary.assumptions, result.tiedParameters);
+  reportFrozen(*graph, summary.assumptions);
   reportLiterals(*graph, summary.assumptions);
   checkSizes(*graph, planned);
 

@@ -313,14 +313,17 @@ static void symbolicArithmetic(Lowering &l) {
 static void nestedGraph(Lowering &l) {
   llvm::SmallVector<const Argument *, 4> arguments;
   const pt2::Graph *body = nullptr;
+  bool gradients = l.computesGradients(), setsGradients = l.node->target.starts_with("higher_order.wrap_with_set_grad_enabled");
   for (const Argument &argument : l.node->arguments)
     if (body)
       arguments.push_back(&argument);
+    else if (setsGradients && argument.kind == Argument::Kind::Bool)
+      gradients = argument.ints[0].value != 0;
     else if (argument.kind == Argument::Kind::Graph)
       body = argument.graph.get();
   if (!body)
     l.fail("has no nested graph");
-  l.inlineGraph(*body, arguments);
+  l.inlineGraph(*body, arguments, gradients);
 }
 
 void moai::addIndexRules(llvm::StringMap<LoweringRule> &rules) {

@@ -282,6 +282,7 @@ void Lowering::setOutput(unsigned index, ValueId value) {
     return;
   Slot slot;
   slot.value = value;
+  slot.hasGradient = withGradients;
   slots.push_back(slot);
   define(node->outputs[index], static_cast<int>(slots.size() - 1));
 }
@@ -350,7 +351,36 @@ void Lowering::write(llvm::StringRef name, ValueId value) {
   auto sameSize = [&](DimId a, DimId b) { return graph.dims.hint(a) == graph.dims.hint(b); };
   if (!std::equal(before.begin(), before.end(), after.begin(), after.end(), sameSize))
     fail(absl::StrCat("writes a tensor of another shape to '", name.str(), "'"));
-  writeSlot(slot, value);
+  // Written without gradients, a tensor that has none gets none.
+  writeSlot(slot, !withGradients && slots[slot].hasGradient && !dependsOnTrained(read(slot)) ? detached(value) : value);
+}
+
+bool Lowering::dependsOnTrained(ValueId value) {
+  trained.resize(graph.values.size());
+  if (!trainedOps)
+    for (ValueId argument : graph.arguments)
+      trained[argument] = graph.values[argument].role == Role::Parameter;
+  for (; trainedOps < graph.ops.size(); ++trainedOps) {
+    const GraphOp &op = graph.ops[trainedOps];
+    if (op.code != OpCode::Detach && llvm::any_of(op.operands, [&](ValueId operand) { return operand != kNoValue && trained[operand]; }))
+      for (ValueId result : op.results)
+        trained[result] = pt2::isFloating(dtype(result));
+  }
+  return trained[value];
+}
+
+ValueId Lowering::detached(ValueId value) {
+  if (!dependsOnTrained(value))
+    return value;
+  llvm::SmallVector<DimId, 4> shape(dims(value));
+  return emitOne(OpCode::Detach, "", {value}, dtype(value), shape);
+}
+
+void Lowering::detachSlot(int index) {
+  if (slots[index].hasGradient)
+    return;
+  slots[index].value = detached(read(index));
+  slots[index].hasGradient = true;
 }
 
 void Lowering::writeSlot(int index, ValueId value) {
@@ -445,7 +475,7 @@ void Lowering::addArguments() {
     created.name = spec.name;
     switch (spec.kind) {
     case pt2::InputSpec::Kind::Parameter:
-      created.role = Role::Parameter;
+      created.role = spec.trained ? Role::Parameter : Role::Frozen;
       break;
     case pt2::InputSpec::Kind::Buffer:
       created.role = Role::Buffer;
@@ -508,8 +538,14 @@ void Lowering::lowerOpaque() {
       setOutput(i, results[next++]);
 }
 
-void Lowering::inlineGraph(const pt2::Graph &body, llvm::ArrayRef<const Argument *> arguments) {
+void Lowering::inlineGraph(const pt2::Graph &body, llvm::ArrayRef<const Argument *> arguments, bool gradients) {
   const pt2::Node *caller = node;
+  bool outside = withGradients;
+  if (gradients && !outside)
+    for (const Argument *argument : arguments)
+      if (argument->kind == Argument::Kind::Tensor)
+        detachSlot(slotOf(argument->tensors[0]));
+  withGradients = gradients;
   if (body.inputs.size() != arguments.size())
     fail(absl::StrCat("passes ", arguments.size(), " arguments to a graph of ", body.inputs.size()));
   Scope inner;
@@ -533,6 +569,11 @@ void Lowering::inlineGraph(const pt2::Graph &body, llvm::ArrayRef<const Argument
       results.push_back(name.empty() ? -1 : slotOf(name));
   scopes.pop_back();
   node = caller;
+  withGradients = outside;
+  if (outside && !gradients)
+    for (int result : results)
+      if (result >= 0)
+        detachSlot(result);
   for (unsigned i = 0; i < results.size() && i < node->outputs.size(); ++i)
     if (results[i] >= 0 && !node->outputs[i].empty())
       define(node->outputs[i], results[i]);

@@ -79,7 +79,10 @@ public:
   /// Replaces the tensor an argument names, and everything it is a view of, by a new value (an in-place op).
   void write(llvm::StringRef name, ValueId value);
   void setSymbol(llvm::StringRef name, const Dim &value) { scopes.back().symbols[name] = value; }
-  void inlineGraph(const pt2::Graph &body, llvm::ArrayRef<const pt2::Argument *> arguments);
+  /// Lowers a nested graph in place of the current node. What is computed without gradients is detached where it reaches
+  /// ops that are run with them, if it depends on something trained.
+  void inlineGraph(const pt2::Graph &body, llvm::ArrayRef<const pt2::Argument *> arguments, bool withGradients);
+  bool computesGradients() const { return withGradients; }
   llvm::StringRef keep(std::string text);
 
   [[noreturn]] void fail(const std::string &what) const;
@@ -96,6 +99,7 @@ private:
     unsigned depth = 0; ///< views between this one and what owns the memory
     unsigned version = 0, baseVersion = 0;
     uint64_t ordinal = 0;
+    bool hasGradient = true; ///< false if made where gradients were off
   };
   struct Scope {
     const pt2::Graph *body;
@@ -110,6 +114,9 @@ private:
   ValueId pasteIntoBase(const Slot &slot, ValueId base, ValueId value);
   void writeSlot(int slot, ValueId value);
   void addArguments();
+  bool dependsOnTrained(ValueId value);
+  ValueId detached(ValueId value);
+  void detachSlot(int slot);
   void updateBuffer(llvm::StringRef name, ValueId value);
   Dim resolveSymbol(llvm::StringRef name, int64_t hint) const;
 
@@ -121,6 +128,9 @@ private:
   int replayOutput = -1;
   ValueId replayed = kNoValue;
   uint64_t ordinal = 0, nextOrdinal = 1;
+  bool withGradients = true;
+  std::vector<bool> trained; ///< by value: whether it depends on a trained parameter; as far as it was asked for
+  size_t trainedOps = 0;     ///< ops that `trained` has seen
 };
 
 /// A rule lowers the current node.

@@ -204,7 +204,7 @@ void moai::mergeConstants(TrainingGraph &graph) {
       if (it != replaced.end())
         operand = it->second;
     }
-    bool parameterCast = op.code == OpCode::Cast && graph.values[op.operands[0]].role == Role::Parameter;
+    bool parameterCast = op.code == OpCode::Cast && isParameter(graph.values[op.operands[0]].role);
     bool generator = op.code == OpCode::Generate && op.kind != "random" && op.kind != "empty";
     if (!parameterCast && !generator)
       continue;

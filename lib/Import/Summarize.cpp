@@ -54,7 +54,7 @@ void moai::summarizeModule(ModuleOp module, ModelSummary &summary) {
   summary.ops = 0;
   summary.forwardFlops = 0;
   summary.parameters = summary.parameterBytes = 0;
-  summary.parameterTensorBytes.clear();
+  summary.trainedTensorBytes.clear();
   summary.blocks.clear();
   summary.attention.clear();
   summary.inputs.clear();
@@ -65,10 +65,11 @@ void moai::summarizeModule(ModuleOp module, ModelSummary &summary) {
     auto role = step.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kRole);
     auto name = step.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kName);
     SymTensorType type = tensorOf(argument);
-    if (role == "parameter") {
+    if (role == "parameter" || role == "frozen") {
       summary.parameters += type.countElements(summary.binding);
       summary.parameterBytes += type.countBytes(summary.binding);
-      summary.parameterTensorBytes.push_back(type.countBytes(summary.binding));
+      if (role == "parameter")
+        summary.trainedTensorBytes.push_back(type.countBytes(summary.binding));
     } else if (role == "input") {
       std::string text = name.str() + " [";
       for (auto [index, dim] : llvm::enumerate(type.getShape()))
@@ -89,7 +90,7 @@ void moai::summarizeModule(ModuleOp module, ModelSummary &summary) {
     block.ops = (summary.ops - before) / block.repeats;
     for (Value operand : sites.front().getOperands())
       if (auto argument = dyn_cast<BlockArgument>(operand))
-        if (step.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kRole) == "parameter")
+        if (auto role = step.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kRole); role == "parameter" || role == "frozen")
           block.parameters += tensorOf(operand).countElements(summary.binding);
     summary.blocks.push_back(block);
   }

@@ -50,7 +50,8 @@ enum class OpCode : uint8_t {
 };
 
 /// Where a value comes from when no op makes it.
-enum class Role : uint8_t { Computed, Parameter, Buffer, Constant, Input };
+enum class Role : uint8_t { Computed, Parameter, Frozen, Buffer, Constant, Input };
+inline bool isParameter(Role role) { return role == Role::Parameter || role == Role::Frozen; }
 
 struct GraphValue {
   DType dtype = DType::F32;

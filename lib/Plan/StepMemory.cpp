@@ -2,6 +2,7 @@
 #include "moai/Plan/StepMemory.h"
 #include "absl/strings/str_cat.h"
 #include <algorithm>
+#include <numeric>
 
 using namespace moai;
 
@@ -15,15 +16,19 @@ absl::StatusOr<OptimizerImplementation> moai::parseOptimizerImplementation(llvm:
   return absl::InvalidArgumentError(absl::StrCat(text.str(), " is not known; expected foreach, forloop or fused"));
 }
 
+static int64_t trainedBytes(const ModelSummary &model) {
+  return std::accumulate(model.trainedTensorBytes.begin(), model.trainedTensorBytes.end(), int64_t(0));
+}
+
 static int64_t temporariesOf(const ModelSummary &model, OptimizerImplementation implementation) {
   int64_t most = 0, before = 0;
   switch (implementation) {
   case OptimizerImplementation::Foreach:
-    return model.parameterBytes;
+    return trainedBytes(model);
   case OptimizerImplementation::Fused:
     return 0;
   case OptimizerImplementation::ForLoop:
-    for (int64_t bytes : model.parameterTensorBytes) {
+    for (int64_t bytes : model.trainedTensorBytes) {
       most = std::max(most, 2 * bytes + before);
       before = bytes;
     }
@@ -38,7 +43,7 @@ StageMemory moai::peakOfPyTorchStep(const ModelSummary &model, const StageMemory
   start.parameters = stage.parameters;
   start.buffers = stage.buffers;
   start.inputs = stage.inputs;
-  start.optimizerStates = stage.optimizerStates + kStepCounter * static_cast<int64_t>(model.parameterTensorBytes.size());
+  start.optimizerStates = stage.optimizerStates + kStepCounter * static_cast<int64_t>(model.trainedTensorBytes.size());
   start.saved = stage.saved;
   start.forwardPeak = stage.forwardPeak;
   start.backwardPeak = stage.backwardPeak;
@@ -54,7 +59,7 @@ StageMemory moai::peakOfPyTorchStep(const ModelSummary &model, const StageMemory
   backward.temporaries = stage.backwardPeak + kLoss - backward.activations;
   optimizer.peakPhase = "optimizer";
   optimizer.peakOp = "optimizer";
-  optimizer.gradients = model.parameterBytes;
+  optimizer.gradients = trainedBytes(model);
   optimizer.activations = kLoss;
   optimizer.temporaries = temporariesOf(model, implementation);
   return std::max({forward, backward, optimizer}, [](const StageMemory &a, const StageMemory &b) { return a.total() < b.total(); });

@@ -162,6 +162,12 @@ class Graphs(BadInput):
         self.refuse_model("model.json: the gradient of parameter 'model.model.layers.0.input_layernorm.weight' has the shape [63], the "
                           "parameter [64]; export the graph again", self.edit_model(edit, JOINT))
 
+    def test_nothing_to_train(self):
+        def edit(model):
+            for tensor in graph(model)["tensor_values"].values():
+                tensor["requires_grad"] = False
+        self.refuse_model("model.json: no parameter requires a gradient, so there is no training step", self.edit_model(edit))
+
     def test_gradient_of_no_parameter(self):
         def edit(model):
             specs = model["graph_module"]["signature"]["output_specs"]

@@ -29,6 +29,10 @@ const Counted kCounted[] = {
     {"mixtral-8x7b-grouped", 1, 4096, 46702792704, 113232517791744, 344095599886336},
     {"mixtral-8x7b-batched", 1, 4096, 46702792704, 113232517791744, 344095599886336},
     {"llama-3-8b-joint", 1, 1024, 8030261248, 15919296282624, 48032766754816},
+    // Two and five products of each attention are added by hand: the counter has no formula for the CPU's kernel. Of what is
+    // frozen (tokens and the first of four layers) only the forward counts; under no_grad a linear layer of 6 x 10 x 16 x 16.
+    {"small-frozen", 6, 0, 10240, 1075200 + 4 * 38400, 2734080 + 4 * 38400 + 3 * 96000},
+    {"small-nograd", 6, 0, 10240, 1075200 + 4 * 38400, 3164160 + 4 * 38400 + 4 * 96000},
     // Autocast changes types, not products.
     {"bert-large-autocast", 2, 512, 335174458, 736171655168, 2234284769280},
     {"vit-large-autocast", 2, 0, 304326632, 246218850304, 741855068160},
@@ -246,6 +250,32 @@ TEST(Import, RefusesABackwardThatCantBeThatOfTheForward) {
             "model.json: node 'getitem' (aten._scaled_dot_product_flash_attention_for_cpu_backward.default) gets a logsumexp of shape "
             "[8, 4, 16, 16], expected [8, 4, 16], so the exported gradients are wrong; export the forward and backward again under "
             "torch.nn.attention.sdpa_kernel(SDPBackend.MATH)");
+}
+
+// Frozen parameters count as the model's, and have no place in the optimizer.
+TEST(Import, FrozenParametersAreNotTrained) {
+  TestContext context;
+  ImportedModel model = importTrainingGraph("small-frozen", context);
+  auto step = model.module->lookupSymbol<mlir::func::FuncOp>("step");
+  unsigned frozen = 0, trained = 0;
+  for (unsigned i = 0; i < step.getNumArguments(); ++i) {
+    auto role = step.getArgAttrOfType<mlir::StringAttr>(i, attrs::kRole);
+    frozen += role == "frozen";
+    trained += role == "parameter";
+  }
+  EXPECT_EQ(frozen, 17u);
+  EXPECT_EQ(trained, 53u);
+  EXPECT_EQ(step.getNumResults(), 1 + trained);
+  EXPECT_EQ(model.summary.trainedTensorBytes.size(), trained);
+  EXPECT_THAT(model.summary.assumptions, testing::ElementsAre("17 of 70 parameter tensors do not require a gradient: they are kept as they "
+                                                              "are, and not trained"));
+}
+
+// Rotary tables are computed without gradients as well, but depend on nothing trained.
+TEST(Import, DetachesOnlyWhatDependsOnParameters) {
+  TestContext context;
+  EXPECT_EQ(countOps<DetachOp>(*importTestGraph("tiny-llama", context).module), 0u);
+  EXPECT_GT(countOps<DetachOp>(*importTestGraph("small-nograd", context).module), 0u);
 }
 
 TEST(Import, NamesTheDimensionsThatCanBeSet) {

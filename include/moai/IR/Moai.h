@@ -46,7 +46,7 @@ inline constexpr llvm::StringLiteral kBinding = "moai.binding"; ///< module: den
 inline constexpr llvm::StringLiteral kConfig = "moai.config";   ///< module: #moai.config to compile for
 inline constexpr llvm::StringLiteral kOptimizer =
     "moai.optimizer";                                             ///< module: #moai.optimizer of the step; AdamW in exported types without
-inline constexpr llvm::StringLiteral kRole = "moai.role";         ///< argument: parameter, buffer, input, label, constant
+inline constexpr llvm::StringLiteral kRole = "moai.role";         ///< argument: parameter, frozen (one not trained), buffer, input, label, constant
 inline constexpr llvm::StringLiteral kName = "moai.name";         ///< argument: its name in the framework
 inline constexpr llvm::StringLiteral kPhase = "moai.phase";       ///< op: "backward"; absent in the forward
 inline constexpr llvm::StringLiteral kStage = "moai.stage";       ///< op or function: pipeline stage, from 0

@@ -28,12 +28,12 @@ struct ModelAttention {
 /// Facts about an imported model, for people and for plan.json.
 struct ModelSummary {
   std::string path;
-  int64_t parameters = 0; ///< elements, tied ones once
+  int64_t parameters = 0; ///< elements, tied ones once, frozen ones as well
   int64_t parameterBytes = 0;
-  std::vector<int64_t> parameterTensorBytes; ///< of each, in the order of the graph
-  int64_t ops = 0;                           ///< ops of the graph after import, repeats counted
-  double forwardFlops = 0;                   ///< of one step at `binding`
-  double totalFlops = 0;                     ///< and with its backward; 0 until that is built
+  std::vector<int64_t> trainedTensorBytes; ///< of each parameter that is not frozen, in the order of the graph
+  int64_t ops = 0;                         ///< ops of the graph after import, repeats counted
+  double forwardFlops = 0;                 ///< of one step at `binding`
+  double totalFlops = 0;                   ///< and with its backward; 0 until that is built
   std::vector<std::string> opaqueOps;
   std::vector<ModelBlock> blocks;
   std::vector<ModelAttention> attention;
