@@ -100,18 +100,18 @@ void BuildBackwardPass::markActive(func::FuncOp function, DenseSet<Value> &activ
 }
 
 // The functions whose calls have something to differentiate, each with its active arguments. Calls that differ in which
-// operands are active (those of the first layer above frozen ones, say) get a copy of the function.
+// computed operands are active (those of the first layer above frozen ones) get a copy of the function. A first layer that
+// reads the inputs themselves shares its function with the others, and computes a gradient that nothing reads.
 llvm::MapVector<StringAttr, DenseSet<Value>> BuildBackwardPass::activeBlocks(func::FuncOp step, const DenseSet<Value> &active) {
-  ModuleOp module = getOperation();
-  SymbolTable symbols(module);
+  SymbolTable symbols(getOperation());
   std::map<std::pair<std::string, std::vector<bool>>, func::FuncOp> known;
   DenseSet<Attribute> taken;
   llvm::MapVector<StringAttr, DenseSet<Value>> inside;
-  for (func::CallOp call : llvm::make_early_inc_range(step.getOps<func::CallOp>())) {
+  for (func::CallOp call : step.getOps<func::CallOp>()) {
     std::vector<bool> pattern;
     for (Value operand : call.getOperands())
-      pattern.push_back(active.contains(operand));
-    if (llvm::none_of(pattern, [](bool isActive) { return isActive; }))
+      pattern.push_back(active.contains(operand) || isa<BlockArgument>(operand));
+    if (llvm::none_of(call.getOperands(), [&](Value operand) { return active.contains(operand); }))
       continue;
     func::FuncOp &function = known[{call.getCallee().str(), pattern}];
     if (!function) {
@@ -120,11 +120,11 @@ llvm::MapVector<StringAttr, DenseSet<Value>> BuildBackwardPass::activeBlocks(fun
         function = function.clone();
         symbols.insert(function); // which gives it a name of its own
       }
-      for (auto [argument, isActive] : llvm::zip(function.getArguments(), pattern))
-        if (isActive)
-          inside[function.getNameAttr()].insert(argument);
     }
     call.setCallee(function.getName());
+    for (auto [operand, argument] : llvm::zip(call.getOperands(), function.getArguments()))
+      if (active.contains(operand))
+        inside[function.getNameAttr()].insert(argument);
   }
   return inside;
 }
