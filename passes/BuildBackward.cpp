@@ -1,5 +1,7 @@
 //===- BuildBackward.cpp - Reverse mode from each op's gradient rule -------===//
 #include "CandidateInput.h"
+#include "GradientPath.h"
+#include "OpLabels.h"
 #include "moai/IR/Gradient.h"
 #include "moai/IR/Moai.h"
 #include "moai/Passes/Passes.h"
@@ -90,6 +92,30 @@ private:
 
 } // namespace
 
+// The ops of a gradient rule say whose gradient they are: the module of the forward op, and what it is.
+static Location placeOfGradient(Operation &op) {
+  auto place = dyn_cast<NameLoc>(op.getLoc());
+  auto name = place ? place.getName() : StringAttr::get(op.getContext(), "");
+  return NameLoc::get(name, NameLoc::get(StringAttr::get(op.getContext(), describeKind(op))));
+}
+
+// Calls the op's rule. Emits, with the op and a parameter that waits for it, where there is none.
+static LogicalResult buildGradientOf(Operation &op, GradientBuilder &gradients, func::FuncOp step) {
+  if (auto differentiable = dyn_cast<GradientOpInterface>(op)) {
+    gradients.location = placeOfGradient(op);
+    differentiable.buildGradient(gradients);
+    return success();
+  }
+  auto kind = op.getAttrOfType<StringAttr>("kind");
+  std::string place = placeOf(&op);
+  auto error = op.emitOpError();
+  if (kind)
+    error << "of kind '" << kind.getValue() << "' ";
+  if (!place.empty())
+    error << "in " << place << " ";
+  return error << "has no gradient rule, and the loss reaches parameter '" << parameterBehind(&op, step) << "' through it";
+}
+
 // Floating values that depend on active ones. Losses and gradients flow through these only.
 void BuildBackwardPass::markActive(func::FuncOp function, DenseSet<Value> &active) {
   for (Operation &op : function.getBody().front())
@@ -149,13 +175,8 @@ Differentiated BuildBackwardPass::differentiate(func::FuncOp function, const Den
     }
   for (Operation &op : llvm::reverse(forwardBody.without_terminator()))
     if (llvm::any_of(op.getResults(), [&](Value value) { return gradients.getGradient(value) != nullptr; })) {
-      auto differentiable = dyn_cast<GradientOpInterface>(op);
-      if (!differentiable) {
-        op.emitOpError("has no gradient rule");
+      if (failed(buildGradientOf(op, gradients, getOperation().lookupSymbol<func::FuncOp>("step"))))
         signalPassFailure();
-        continue;
-      }
-      differentiable.buildGradient(gradients);
     }
   SmallVector<Value> returned;
   for (BlockArgument argument : forwardBody.getArguments())
@@ -279,12 +300,8 @@ void BuildBackwardPass::runOnOperation() {
             gradients.accumulate(forward.getOperand(index), gradient);
       }
     } else if (llvm::any_of(op->getResults(), [&](Value value) { return gradients.getGradient(value) != nullptr; })) {
-      auto differentiable = dyn_cast<GradientOpInterface>(op);
-      if (!differentiable) {
-        op->emitOpError("has no gradient rule");
+      if (failed(buildGradientOf(*op, gradients, step)))
         return signalPassFailure();
-      }
-      differentiable.buildGradient(gradients);
     }
     if (hasPlace[position])
       op->setAttr(attrs::kPosition, builder.getI64IntegerAttr(static_cast<int64_t>(position)));

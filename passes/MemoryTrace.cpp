@@ -71,13 +71,7 @@ Storage Trace::allocate(Value value, StringRef category, std::string name) {
   return std::make_shared<Handle>(timeline, live, timeline.storages.size() - 1);
 }
 
-static std::string describe(Operation &op, const std::string &inBlock) {
-  std::string text = inBlock.empty() ? "" : inBlock + ": ";
-  text += op.getName().getStringRef();
-  if (auto location = dyn_cast<NameLoc>(op.getLoc()); location && !location.getName().empty())
-    text += " of " + location.getName().str();
-  return text;
-}
+static std::string describe(Operation &op, const std::string &inBlock) { return (inBlock.empty() ? "" : inBlock + ": ") + describeOp(op); }
 
 Storages Trace::runOp(Operation &op, const FunctionFacts &facts, DenseMap<Value, Storage> &values, StringRef category,
                       const std::string &inBlock) {

@@ -139,15 +139,6 @@ ConsumedStorages Walk::consumedBy(func::CallOp call, size_t index) {
   return consumed;
 }
 
-static std::string describe(Operation &op) {
-  std::string text = op.getName().getStringRef().str();
-  if (auto kind = op.getAttrOfType<StringAttr>("kind"))
-    text += " '" + kind.str() + "'";
-  if (auto location = dyn_cast<NameLoc>(op.getLoc()); location && !location.getName().empty())
-    text += " of " + location.getName().str();
-  return text;
-}
-
 void Walk::enter(func::CallOp call, size_t index) {
   ConsumedStorages consumed = consumedBy(call, index);
   const FunctionMemory &callee = walk.of(call, consumed);
@@ -203,7 +194,7 @@ void Walk::sweep() {
     ++index;
   }
   if (peakOp)
-    memory.peakOp = describe(*peakOp);
+    memory.peakOp = describeOp(*peakOp);
 }
 
 void Walk::describeResults() {

@@ -6,6 +6,12 @@
 
 namespace moai {
 
+/// What an op is: `moai.contract`, `moai.elementwise mul`.
+inline std::string describeKind(mlir::Operation &op) {
+  auto kind = op.getAttrOfType<mlir::StringAttr>("kind");
+  return op.getName().getStringRef().str() + (kind ? " " + kind.str() : "");
+}
+
 /// Reads and writes the attributes that place an op of @step, whose names are looked up once per pass instead of once per op.
 class OpLabels {
 public:

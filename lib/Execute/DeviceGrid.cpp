@@ -112,7 +112,8 @@ absl::StatusOr<double> DeviceGrid::runStep(int64_t step, const GradientSink &onG
   for (auto &device : state->devices)
     before.push_back(device->snapshot());
   absl::StatusOr<double> loss = state->runStep(options, onGradient);
-  if (!loss.ok() || !std::isnan(*loss))
+  auto holdsNan = [](const auto &device) { return device->holdsNan(); };
+  if (!loss.ok() || (!std::isnan(*loss) && llvm::none_of(state->devices, holdsNan)))
     return loss;
   // Once more, to find where it comes from.
   for (auto [device, tensors] : llvm::zip(state->devices, before))

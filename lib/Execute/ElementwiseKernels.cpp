@@ -160,7 +160,6 @@ static const llvm::StringMap<Several> &functionsOfSeveral() {
       {"div_backward", {3, OF { return -x[0] * x[1] / (x[2] * x[2]); }, {}}},
       {"dropout_backward", {2, OF { return x[1] != 0 ? x[0] / (1 - x[2]) : 0; }, {}}},
       // Reductions: the gradient, the result, the input.
-      {"prod_backward", {3, OF { return x[0] * x[1] / x[2]; }, {}}},
       {"norm_backward", {3, OF { return x[1] == 0 ? 0 : x[0] * x[2] / x[1]; }, {}}},
       {"logsumexp_backward", {3, OF { return x[0] * std::exp(x[2] - x[1]); }, {}}},
   };
@@ -214,6 +213,36 @@ static void extremumBackward(ElementwiseOp op, KernelCall &call) {
   });
 }
 
+// Of reductions that an element's gradient can't be told of from the result alone: products (with zeros in them, too), variances
+// and deviations. Operands as above; every group of elements that was reduced into one is seen whole.
+static void reductionBackward(ElementwiseOp op, KernelCall &call) {
+  const Tensor &gradient = call[op.getInputs()[0]], &output = call[op.getInputs()[1]], &input = call[op.getInputs()[2]];
+  Tensor &result = call.result(op.getResult());
+  std::vector<std::vector<size_t>> groups(output.values.size());
+  std::vector<double> weights(output.values.size());
+  size_t next = 0;
+  walk<2>(input.shape, {broadcastStrides(output.shape, input.shape), broadcastStrides(gradient.shape, input.shape)}, [&](auto at) {
+    groups[at[0]].push_back(next++);
+    weights[at[0]] = gradient.values[at[1]];
+  });
+  for (size_t i = 0; i < groups.size(); ++i) {
+    double count = static_cast<double>(groups[i].size()), mean = 0;
+    for (size_t element : groups[i])
+      mean += input.values[element] / count;
+    for (size_t element : groups[i]) {
+      double &slope = result.values[element];
+      if (op.getKind() == "prod_backward") {
+        slope = weights[i];
+        for (size_t other : groups[i])
+          slope *= other == element ? 1 : input.values[other];
+        continue;
+      }
+      slope = weights[i] * (input.values[element] - mean) / (count - 1);
+      slope *= op.getKind() == "var_backward" ? 2 : 1 / output.values[i];
+    }
+  }
+}
+
 // Zeros beyond a diagonal of the last two dimensions.
 static void triangle(ElementwiseOp op, KernelCall &call) {
   const Tensor &input = call[op.getInputs()[0]];
@@ -263,6 +292,8 @@ static void elementwise(ElementwiseOp op, KernelCall &call) {
     return triangle(op, call);
   if (kind == "amax_backward" || kind == "amin_backward")
     return extremumBackward(op, call);
+  if (kind == "prod_backward" || kind == "var_backward" || kind == "std_backward")
+    return reductionBackward(op, call);
   if (kind == "not") {
     bool boolean = tensorOf(op.getResult()).getElementType().isInteger(1);
     return broadcast(op, call,

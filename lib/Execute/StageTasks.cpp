@@ -1,6 +1,7 @@
 //===- StageTasks.cpp - One device's way through a step --------------------===//
 #include "StageTasks.h"
 #include "absl/strings/str_cat.h"
+#include <cmath>
 
 using namespace mlir;
 using namespace moai;
@@ -117,6 +118,13 @@ TensorList StageTasks::snapshot() const {
 void StageTasks::restore(const TensorList &tensors) {
   for (auto [argument, tensor] : llvm::zip(arguments, tensors))
     argument.tensor = tensor;
+}
+
+bool StageTasks::holdsNan() const {
+  for (auto [argument, described] : llvm::zip(arguments, facts.arguments))
+    if (described.isUpdated && llvm::any_of(argument.tensor->values, [](double value) { return std::isnan(value); }))
+      return true;
+  return false;
 }
 
 //===----------------------------------------------------------------------===//

@@ -34,6 +34,8 @@ public:
   /// The tensors of all arguments but inputs, to go back to.
   TensorList snapshot() const;
   void restore(const TensorList &tensors);
+  /// Whether a step has left a NaN in what it updates.
+  bool holdsNan() const;
 
   /// Goes back to the first task.
   void beginStep(const ExecuteOptions &options, const DeviceGrid::GradientSink &onGradient);

@@ -15,15 +15,6 @@ Offsets moai::concreteShape(SymTensorType type, const DimBinding &binding) {
   return shape;
 }
 
-std::string moai::describeOp(Operation &op) {
-  std::string text = op.getName().getStringRef().str();
-  if (auto kind = op.getAttrOfType<StringAttr>("kind"))
-    text += " '" + kind.str() + "'";
-  if (auto location = dyn_cast<NameLoc>(op.getLoc()); location && !location.getName().empty())
-    text += " of " + location.getName().str();
-  return text;
-}
-
 DeviceValue VirtualDevice::allocate(std::shared_ptr<const Tensor> tensor, Value like) {
   return {std::move(tensor), std::make_shared<Allocation>(memory, functions.bytes(like))};
 }

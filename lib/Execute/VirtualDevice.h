@@ -112,8 +112,6 @@ private:
   std::vector<DeviceValue> results;
 };
 
-/// `moai.reduce 'sum' of linear_3`: an op as messages name it.
-std::string describeOp(mlir::Operation &op);
 /// The shape of a value's tensor; complex numbers are pairs, in a last dimension of 2.
 Offsets concreteShape(SymTensorType type, const DimBinding &binding);
 

@@ -83,3 +83,13 @@ Value GradientBuilder::reduceTo(Value gradient, SymTensorType type) {
     gradient = create<CastOp>(type, gradient);
   return gradient;
 }
+
+std::string moai::describeOp(Operation &op) {
+  auto opaque = dyn_cast<OpaqueOp>(op);
+  std::string text = opaque ? "op " + opaque.getTarget().str() : op.getName().getStringRef().str();
+  if (auto kind = op.getAttrOfType<StringAttr>("kind"))
+    text += " '" + kind.str() + "'";
+  if (auto location = dyn_cast<NameLoc>(op.getLoc()); location && !location.getName().empty())
+    text += " of " + location.getName().str();
+  return text;
+}

@@ -18,7 +18,8 @@ public:
 private:
   Type elementType(DType dtype);
   SymTensorType typeOf(ValueId value);
-  void emitOp(const GraphOp &op, DenseMap<ValueId, Value> &values);
+  void emitOp(const GraphOp &op, DenseMap<ValueId, Value> &values, StringRef block = "");
+  Location placeOf(const GraphOp &op, StringRef block);
   func::FuncOp emitBlock(const BlockInstance &block, StringRef name);
 
   const TrainingGraph &graph;
@@ -82,7 +83,16 @@ SymTensorType Emitter::typeOf(ValueId value) {
   return type;
 }
 
-void Emitter::emitOp(const GraphOp &op, DenseMap<ValueId, Value> &values) {
+// The module path, below the instance in a function that all instances of a block share.
+Location Emitter::placeOf(const GraphOp &op, StringRef block) {
+  StringRef path = op.path;
+  if (!block.empty() && path.consume_front(block))
+    path.consume_front(".");
+  return path.empty() ? Location(builder.getUnknownLoc()) : NameLoc::get(builder.getStringAttr(path));
+}
+
+void Emitter::emitOp(const GraphOp &op, DenseMap<ValueId, Value> &values, StringRef block) {
+  Location loc = placeOf(op, block);
   SmallVector<Value> operands;
   SmallVector<Type> results;
   for (ValueId operand : op.operands)
@@ -225,7 +235,7 @@ func::FuncOp Emitter::emitBlock(const BlockInstance &block, StringRef name) {
     values[input] = argument;
   for (size_t i = block.first; i < block.last; ++i)
     if (!graph.ops[i].dead)
-      emitOp(graph.ops[i], values);
+      emitOp(graph.ops[i], values, block.name);
   SmallVector<Value> results;
   for (ValueId output : block.outputs)
     results.push_back(values.lookup(output));

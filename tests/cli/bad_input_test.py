@@ -368,6 +368,56 @@ class Run(BadInput):
         self.refuse_run("--dtype=float8 is not known", TINY, "--dtype=float8", code=2)
         self.refuse_run("--accelerator=h100 is not known; expected none", TINY, "--accelerator=h100", code=2)
 
+    def test_unknown_op(self):
+        model = json.loads(read_model())
+        node = next(node for node in graph(model)["nodes"] if "silu" in node["target"])
+        node["target"] = "torch.ops.mylib.fancy.default"
+        self.refuse_run("op mylib.fancy.default in model.model.layers.0.mlp.act_fn has no gradient rule, and the loss reaches parameter "
+                        "'model.model.", self.write_model(json.dumps(model)))
+
+    def test_op_without_a_gradient(self):
+        model = json.loads(read_model())
+        nodes = graph(model)["nodes"]
+        node = next(node for node in nodes if "silu" in node["target"])
+        node["target"] = "torch.ops.aten.cumprod.default"
+        node["inputs"].append({"name": "dim", "arg": {"as_int": 1}, "kind": 1})
+        self.refuse_run("'moai.scan' op of kind 'cumprod' in model.model.layers.0.mlp.act_fn has no gradient rule, and the loss reaches parameter "
+                        "'model.model.", self.write_model(json.dumps(model)))
+
+    def tensors(self, **entries):
+        """A .safetensors file of the tensors of a step, with some replaced (or dropped, if None): name -> (type, shape, bytes)."""
+        source = (GRAPHS.parent / "steps/tiny-llama.safetensors").read_bytes()
+        length = int.from_bytes(source[:8], "little")
+        header, data = json.loads(source[8:8 + length]), source[8 + length:]
+        for name, replacement in entries.items():
+            if replacement is None:
+                del header[name]
+                continue
+            dtype, shape, size = replacement
+            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + size]}
+            data += b"\0" * size
+        text = json.dumps(header).encode()
+        path = self.folder / "edited.safetensors"
+        path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+        return path
+
+    def test_tensors(self):
+        norm = "param.model.model.norm.weight"
+
+        def refuse(sentence, flag="--weights", **entries):
+            path = self.tensors(**entries)
+            self.refuse_run(f"{path}: {sentence}", TINY, f"{flag}={path}")
+
+        refuse(f"has no tensor '{norm}', which the graph needs", **{norm: None})
+        refuse("the graph has no parameter for tensor 'param.more'", **{"param.more": ("F32", [1], 4)})
+        refuse(f"tensor '{norm}' has the shape [32, 2], the graph takes [64]", **{norm: ("F32", [32, 2], 256)})
+        refuse(f"tensor '{norm}' is of type F16, the graph takes F32", **{norm: ("F16", [64], 128)})
+        refuse(f"tensor '{norm}' has 64 elements of 4 bytes in 252 bytes", **{norm: ("F32", [64], 252)})
+        refuse("has no tensor 'input.labels', which the graph needs", "--inputs", **{"input.labels": None})
+        refuse("the graph has no input for tensor 'input.more'", "--inputs", **{"input.more": ("I64", [1], 8)})
+        refuse("tensor 'input.labels' has the shape [8, 15], the graph takes [8, 16]", "--inputs", **{"input.labels": ("I64", [8, 15], 960)})
+        refuse("tensor 'input.labels' is of type F32, the graph takes I64", "--inputs", **{"input.labels": ("F32", [8, 16], 512)})
+
     def test_weights_inside_the_archive(self):
         def archive(config, weight=b"\0" * 16):
             path = self.folder / "weights.pt2"

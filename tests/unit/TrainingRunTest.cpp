@@ -1,6 +1,7 @@
 // Training steps against PyTorch's own: tests/Inputs/steps holds what it computed for graphs of tests/Inputs/graphs.
 #include "moai/Execute/TrainingRun.h"
 #include "TestModel.h"
+#include "mlir/Parser/Parser.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -183,12 +184,34 @@ TEST_F(BadTensors, AreNamed) {
 
 TEST_F(BadTensors, IndicesBeyondTheTableAreRefused) {
   tensors["input.input_ids"].tensor.values[3] = 999;
-  EXPECT_EQ(firstError(), "moai.embedding has the index 999, expected less than 256");
+  EXPECT_EQ(firstError(), "moai.embedding of model.transformer.wte has the index 999, expected less than 256");
 }
 
 TEST_F(BadTensors, TheFirstNanIsFound) {
   tensors["param.model.transformer.h.2.mlp.c_fc.bias"].tensor.values[0] = NAN;
-  EXPECT_THAT(firstError(), HasSubstr("in model.transformer.h.2: moai.contract is the first op with a NaN in its result"));
+  EXPECT_THAT(firstError(), HasSubstr("in model.transformer.h.2: moai.contract of mlp.c_fc is the first op with a NaN in its result"));
+}
+
+// The loss |a| is 0 at a = 0, its gradient as sqrt(a * a) is infinity times 0.
+TEST(TrainingRun, FindsTheFirstNanOfTheBackward) {
+  TestContext context;
+  auto module = mlir::parseSourceString<mlir::ModuleOp>(R"(
+func.func @step(%a: !moai.tensor<[], f32> {moai.name = "a", moai.role = "parameter"}) -> !moai.tensor<[], f32> {
+  %square = moai.elementwise %a, %a {kind = "mul"} : (!moai.tensor<[], f32>, !moai.tensor<[], f32>) -> !moai.tensor<[], f32>
+  %root = moai.elementwise %square {kind = "sqrt"} : (!moai.tensor<[], f32>) -> !moai.tensor<[], f32>
+  return %root : !moai.tensor<[], f32>
+})",
+                                                        &context);
+  ASSERT_TRUE(module);
+  ASSERT_TRUE(buildTrainingGraph(*module).ok());
+  ModelTensors tensors(*module, {});
+  StoredTensors zero;
+  zero["param.a"] = {"F32", Tensor(llvm::ArrayRef<int64_t>())};
+  ASSERT_TRUE(tensors.takeWeights(zero, "w").ok());
+  auto program = compileForTest(*module, "");
+  auto run = TrainingRun::create(tensors, *program, {});
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->run(false).status().message(), "moai.elementwise 'mul' is the first op with a NaN in its result");
 }
 
 TEST(TrainingRun, RandomNumbersDoWhereNoneAreGiven) {

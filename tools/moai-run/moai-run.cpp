@@ -7,6 +7,7 @@
 #include "moai/IR/Moai.h"
 #include "moai/Import/Import.h"
 #include "moai/Import/Weights.h"
+#include "moai/Passes/Differentiable.h"
 #include "moai/Passes/Pipelines.h"
 #include "moai/Planner/Planner.h"
 #include "moai/Support/CommandLine.h"
@@ -134,6 +135,8 @@ static int run(const Request &request) {
     return failInput(imported.status());
   if (!imported->summary.hasLoss)
     return failInput(absl::StrCat(model.getValue(), ": the graph returns no loss, so there is no training step to run"));
+  if (absl::Status status = checkDifferentiable(*imported->module); !status.ok())
+    return failInput(absl::StrCat(model.getValue(), ": ", status.message()));
   if (request.import.batch)
     setBinding(*imported->module, imported->summary.binding);
   if (absl::Status status = buildTrainingGraph(*imported->module); !status.ok())

@@ -51,8 +51,8 @@ public:
   /// Told of each gradient before it is applied: the device, the number of the argument that it updates (a parameter or its
   /// master), and the gradient in that argument's shape.
   using GradientSink = std::function<void(int64_t device, size_t argument, const Tensor &gradient)>;
-  /// Runs a step, numbered from 1, on all devices, and returns its loss. An error names the op, where the loss is not a
-  /// number the first one whose result isn't; the grid is of no use afterwards.
+  /// Runs a step, numbered from 1, on all devices, and returns its loss. An error names the op, where the loss or
+  /// a gradient has a NaN the first one whose result has; the grid is of no use afterwards.
   absl::StatusOr<double> runStep(int64_t step, const GradientSink &onGradient = nullptr);
   /// ExecuteOptions::float64.
   bool computesInDouble() const;

@@ -45,15 +45,15 @@ namespace attrs {
 inline constexpr llvm::StringLiteral kBinding = "moai.binding"; ///< module: dense i64, a value per symbol
 inline constexpr llvm::StringLiteral kConfig = "moai.config";   ///< module: #moai.config to compile for
 inline constexpr llvm::StringLiteral kOptimizer =
-    "moai.optimizer";                                             ///< module: #moai.optimizer of the step; AdamW in exported types without
-inline constexpr llvm::StringLiteral kRole = "moai.role";         ///< argument: parameter, frozen (one not trained), buffer, input, label, constant
-inline constexpr llvm::StringLiteral kName = "moai.name";         ///< argument: its name in the framework
-inline constexpr llvm::StringLiteral kPhase = "moai.phase";       ///< op: "backward"; absent in the forward
-inline constexpr llvm::StringLiteral kStage = "moai.stage";       ///< op or function: pipeline stage, from 0
-inline constexpr llvm::StringLiteral kBlock = "moai.block";       ///< call: name of the repeated block's instance
-inline constexpr llvm::StringLiteral kSeed = "moai.seed";         ///< op: the gradient of the loss itself, from which all others come
-inline constexpr llvm::StringLiteral kPosition = "moai.position"; ///< op of @step: number of the forward op it belongs to
-inline constexpr llvm::StringLiteral kPart = "moai.part";         ///< op of @step: load or update, outside the micro-batches
+    "moai.optimizer";                                     ///< module: #moai.optimizer of the step; AdamW in exported types without
+inline constexpr llvm::StringLiteral kRole = "moai.role"; ///< argument: parameter, frozen (one not trained), buffer, input, label, constant
+inline constexpr llvm::StringLiteral kName = "moai.name"; ///< argument: its name in the framework
+inline constexpr llvm::StringLiteral kPhase = "moai.phase";         ///< op: "backward"; absent in the forward
+inline constexpr llvm::StringLiteral kStage = "moai.stage";         ///< op or function: pipeline stage, from 0
+inline constexpr llvm::StringLiteral kBlock = "moai.block";         ///< call: name of the repeated block's instance
+inline constexpr llvm::StringLiteral kSeed = "moai.seed";           ///< op: the gradient of the loss itself, from which all others come
+inline constexpr llvm::StringLiteral kPosition = "moai.position";   ///< op of @step: number of the forward op it belongs to
+inline constexpr llvm::StringLiteral kPart = "moai.part";           ///< op of @step: load or update, outside the micro-batches
 inline constexpr llvm::StringLiteral kRecompute = "moai.recompute"; ///< op: runs a second time, in the backward
 inline constexpr llvm::StringLiteral kSchedule = "moai.schedule";   ///< stage function: +k forward, -k backward of micro-batch k, from 1
 inline constexpr llvm::StringLiteral kMemory = "moai.memory";       ///< stage function: planned bytes by category
@@ -62,6 +62,9 @@ inline constexpr llvm::StringLiteral kMemory = "moai.memory";       ///< stage f
 /// The module's symbol values; every symbol is 1 where the module says nothing.
 DimBinding getBinding(mlir::Operation *module);
 void setBinding(mlir::Operation *module, const DimBinding &binding);
+
+/// `moai.reduce 'sum' of mlp.act`: an op as messages name it; one that moai doesn't know by its framework's name.
+std::string describeOp(mlir::Operation &op);
 
 /// True for f16, bf16, f32, f64 and complex elements.
 bool isFloating(mlir::Type type);

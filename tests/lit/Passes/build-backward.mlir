@@ -58,7 +58,7 @@ func.func @step(%x: !moai.tensor<[b], f32> {moai.name = "x", moai.role = "parame
 // -----
 
 func.func @step(%x: !moai.tensor<[b], f32> {moai.name = "x", moai.role = "parameter"}) -> !moai.tensor<[], f32> {
-  // expected-error @below {{'moai.scan' op has no gradient rule}}
+  // expected-error @below {{'moai.scan' op of kind 'cummax' has no gradient rule, and the loss reaches parameter 'x' through it}}
   %0 = moai.scan %x {dim = 0 : i64, kind = "cummax"} : (!moai.tensor<[b], f32>) -> !moai.tensor<[b], f32>
   %loss = moai.reduce %0 {dims = array<i64: 0>, keep_dims = false, kind = "sum"} : (!moai.tensor<[b], f32>) -> !moai.tensor<[], f32>
   return %loss : !moai.tensor<[], f32>
