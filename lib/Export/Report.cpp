@@ -1,6 +1,10 @@
 //===- Report.cpp - A plan for people --------------------------------------===//
 #include "moai/Export/Report.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FormatVariadic.h"
 #include <algorithm>
 
 using namespace moai;
@@ -139,4 +143,64 @@ void moai::printDescription(const ModelSummary &model, llvm::raw_ostream &os) {
     os << "  opaque op   " << target << "\n";
   for (const std::string &assumption : model.assumptions)
     os << "  assumed     " << assumption << "\n";
+}
+
+//===----------------------------------------------------------------------===//
+// Saved tensors
+//===----------------------------------------------------------------------===//
+
+// `model.layers.3.mlp` -> `model.layers.*.mlp`
+static std::string anyInstance(llvm::StringRef path) {
+  llvm::SmallVector<llvm::StringRef> parts;
+  path.split(parts, '.');
+  for (llvm::StringRef &part : parts)
+    if (!part.empty() && llvm::all_of(part, llvm::isDigit))
+      part = "*";
+  return path.empty() ? "(loss)" : llvm::join(parts, ".");
+}
+
+static std::string shapeText(const SavedTensor &tensor) {
+  std::string text;
+  for (int64_t size : tensor.shape)
+    absl::StrAppend(&text, text.empty() ? "" : " x ", size);
+  return absl::StrCat(tensor.type, " ", text.empty() ? "scalar" : text);
+}
+
+namespace {
+/// Storages that differ in their instances alone.
+struct SavedRow {
+  std::string what, shape, holders;
+  int64_t bytes = 0, count = 0;
+};
+} // namespace
+
+static SavedRow rowOf(const SavedTensor &tensor) {
+  SavedRow row;
+  row.what = tensor.name.empty() ? absl::StrCat(anyInstance(tensor.maker.module), ": ", tensor.maker.op)
+                                 : absl::StrCat(tensor.role, " ", anyInstance(tensor.name));
+  row.shape = shapeText(tensor);
+  row.bytes = tensor.bytes;
+  std::vector<std::string> holders;
+  for (const SavedTensorUser &holder : tensor.holders)
+    if (std::string text = absl::StrCat(anyInstance(holder.module), ": ", holder.op); !llvm::is_contained(holders, text))
+      holders.push_back(text);
+  row.holders = llvm::join(holders, ", ");
+  return row;
+}
+
+void moai::printSavedTensors(const std::vector<SavedTensor> &tensors, llvm::raw_ostream &os) {
+  std::vector<SavedRow> rows;
+  int64_t activations = 0;
+  for (const SavedTensor &tensor : tensors) {
+    SavedRow row = rowOf(tensor);
+    auto same = llvm::find_if(
+        rows, [&](const SavedRow &known) { return known.what == row.what && known.shape == row.shape && known.holders == row.holders; });
+    (same == rows.end() ? rows.emplace_back(std::move(row)) : *same).count += 1;
+    activations += tensor.role == "activation" ? tensor.bytes : 0;
+  }
+  os << "\nSaved for the backward: " << tensors.size() << " storages, of which activations hold " << groupDigits(activations)
+     << " bytes\n\n";
+  for (const SavedRow &row : rows)
+    os << llvm::formatv("  {0,4} x {1,15}  {2}\n         {3}\n         held by {4}\n", row.count, groupDigits(row.bytes), row.shape,
+                        row.what, row.holders);
 }

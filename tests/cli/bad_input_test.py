@@ -321,6 +321,7 @@ class Requests(BadInput):
         self.refuse_flags("Unknown command line argument '--frmat=json'; Did you mean '--format=json'?", *plan, "--frmat=json")
         self.refuse_flags("Too many positional arguments", "extra", *plan)
         self.refuse_flags("--describe plans nothing, so --accelerator contradicts it", "--describe", self.ACCELERATOR)
+        self.refuse_flags("--saved-tensors is for --describe; give that as well", *plan, "--saved-tensors")
 
 
 class Configuration(BadInput):

@@ -7,6 +7,7 @@
 #include "moai/Import/Import.h"
 #include "moai/Passes/MemoryTrace.h"
 #include "moai/Passes/Pipelines.h"
+#include "moai/Passes/SavedTensors.h"
 #include "moai/Planner/Planner.h"
 #include "moai/Support/CommandLine.h"
 #include "moai/Support/File.h"
@@ -69,6 +70,9 @@ cl::opt<std::string> sequenceLength("seq-len", cl::desc("Sequence length to plan
 cl::list<std::string> shapes("shape", cl::desc("Value for a dimension of a dynamic export, by the names --describe shows"),
                              cl::value_desc("NAME=N"), cl::cat(category));
 cl::opt<bool> describe("describe", cl::desc("Print what was understood of the model, and plan nothing"), cl::cat(category));
+cl::opt<bool> savedTensors("saved-tensors",
+                           cl::desc("With --describe: list what the forward leaves in memory for the backward, storage by storage"),
+                           cl::cat(category));
 cl::opt<bool> strict("strict", cl::desc("Refuse models with ops that moai doesn't know"), cl::cat(category));
 cl::opt<std::string> outputFolder("o", cl::desc("Folder for plan.json and the chosen candidate's IR"), cl::value_desc("DIR"),
                                   cl::cat(category));
@@ -125,6 +129,8 @@ static std::optional<std::string> readFlags(Request &request) {
                                       {dumpFolder.getNumOccurrences(), "--dump-candidates"}})
       if (given)
         return absl::StrCat("--describe plans nothing, so ", flag, " contradicts it; leave one of them out");
+  if (savedTensors && !describe)
+    return "--saved-tensors is for --describe; give that as well";
   if (!describe && acceleratorSpec.empty())
     return "--accelerator is missing: name one that --list-accelerators prints";
   if (!describe && batchList.empty())
@@ -255,6 +261,32 @@ static absl::Status writePlan(const Plan &plan, mlir::ModuleOp trainingGraph, co
   return writeFile(outputFolder + "/plan.json", toText(toJSON(plan, !noTimes)));
 }
 
+static absl::Status describeModel(ImportedModel &imported) {
+  ModelSummary &summary = imported.summary;
+  absl::Status backward = absl::InvalidArgumentError("the graph returns no loss");
+  if (summary.hasLoss)
+    backward = buildTrainingGraph(*imported.module);
+  // What has no backward can still be described, but for what that would read.
+  if (savedTensors && !backward.ok())
+    return absl::InvalidArgumentError(absl::StrCat(summary.path, ": no tensors are saved: ", backward.message()));
+  if (backward.ok())
+    summary.totalFlops = countFlops(imported.module->lookupSymbol<mlir::func::FuncOp>("step"), summary.binding);
+  std::vector<SavedTensor> saved;
+  if (savedTensors)
+    saved = listSavedTensors(*imported.module, summary.binding);
+  if (format == "json") {
+    llvm::json::Object object{{"model", toJSON(summary)}};
+    if (savedTensors)
+      object["saved_tensors"] = toJSON(saved);
+    llvm::outs() << toText(std::move(object));
+    return absl::OkStatus();
+  }
+  printDescription(summary, llvm::outs());
+  if (savedTensors)
+    printSavedTensors(saved, llvm::outs());
+  return absl::OkStatus();
+}
+
 /// Returns only if something is wrong.
 static int run(Request &request, std::chrono::steady_clock::time_point start) {
   auto sinceStart = [&] { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count(); };
@@ -285,13 +317,8 @@ static int run(Request &request, std::chrono::steady_clock::time_point start) {
   for (const std::string &warning : imported->summary.warnings)
     llvm::errs() << "moai-plan: warning: " << imported->summary.path << ": " << warning << "\n";
   if (describe) {
-    // What has no backward can still be described.
-    if (imported->summary.hasLoss && buildTrainingGraph(*imported->module).ok())
-      imported->summary.totalFlops = countFlops(imported->module->lookupSymbol<mlir::func::FuncOp>("step"), imported->summary.binding);
-    if (format == "json")
-      llvm::outs() << toText(llvm::json::Object{{"model", toJSON(imported->summary)}});
-    else
-      printDescription(imported->summary, llvm::outs());
+    if (absl::Status status = describeModel(*imported); !status.ok())
+      return failInput(status);
     finish();
   }
 
