@@ -24,11 +24,20 @@ static ValueId reduceOver(Lowering &l, llvm::StringRef kind, ValueId self, llvm:
   return result;
 }
 
+// Whether the dialect's reduction of that name computes it: the norm is Euclidean, variances divide by one less than the count.
+static bool isPlainReduction(Lowering &l, llvm::StringRef kind) {
+  if (kind == "norm")
+    return l.number("ord", l.number("p", 2)) == 2;
+  return (kind != "var" && kind != "std") || (l.number("correction", 1) == 1 && l.flag("unbiased", true));
+}
+
 static void reduce(Lowering &l) {
   llvm::StringRef kind = l.node->target;
   kind = kind.drop_front(kind.find('.') + 1);
   kind = kind.take_front(kind.find('.'));
   kind = kind == "linalg_vector_norm" ? "norm" : kind == "max" ? "amax" : kind == "min" ? "amin" : kind;
+  if (!isPlainReduction(l, kind))
+    return l.lowerOpaque();
   ValueId self = l.tensor("self");
   if (l.has("other")) {
     ValueId other = l.cast(l.tensor("other"), l.outputMeta(0).dtype), own = l.cast(self, l.outputMeta(0).dtype);

@@ -228,6 +228,20 @@ class Nodes(BadInput):
         self.refuse_nodes("prepends a tensor of another rank", self.node("diff.default", "x", [256, 63], self=table, prepend=scale))
         self.refuse_nodes("argument 'tensors' lacks a tensor", self.node("meshgrid.default", "x", [64], tensors={"as_tensors": [{"name": ""}]}))
 
+    def refuse_as_unknown(self, target, **arguments):
+        node, output, sizes = self.node(target, "x", [], self={"as_tensor": {"name": self.TABLE}}, **arguments)
+
+        def edit(model):
+            graph(model)["nodes"].insert(0, node)
+            graph(model)["tensor_values"][output] = {"dtype": 7, "sizes": []}
+        self.refuse(f"--strict refuses ops that moai doesn't know: aten.{target}", self.edit_model(edit), "--describe", "--strict")
+
+    def test_reductions_of_another_order(self):
+        self.refuse_as_unknown("linalg_vector_norm.default", ord={"as_float": 1.0})
+        self.refuse_as_unknown("norm.Scalar", p={"as_int": 3})
+        self.refuse_as_unknown("var.correction", correction={"as_int": 0})
+        self.refuse_as_unknown("std.default", unbiased={"as_bool": False})
+
     def test_numbers(self):
         table = {"as_tensor": {"name": self.TABLE}}
         self.refuse_nodes("pads by -9223372036854775808, expected 2^48 at most",
