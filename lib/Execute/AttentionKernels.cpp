@@ -51,6 +51,26 @@ private:
   Offsets biasStrides;
   bool boolean = false;
 };
+
+/// What the probability of one query and key is multiplied by: 1 / (1 - dropout), or 0 where it is dropped.
+class Keep {
+public:
+  template <typename OpT>
+  Keep(OpT op, KernelCall &call, const Offsets &shape)
+      : dropout(op.getDropout().convertToDouble()), random(call.random(op.getStream(), op.getQuery(), Tensor::countElements(shape))),
+        queries(shape[2]), keys(shape[3]) {}
+  /// `head` is counted over all samples.
+  double operator()(int64_t head, int64_t query, int64_t key) const {
+    if (dropout == 0)
+      return 1;
+    return random[(head * queries + query) * keys + key] >= dropout ? 1 / (1 - dropout) : 0;
+  }
+
+private:
+  double dropout;
+  RandomNumbers random;
+  int64_t queries, keys;
+};
 } // namespace
 
 // Calls visit(head, query head's number, key head's number), both counted over all samples.
@@ -77,9 +97,9 @@ template <typename OpT> static Offsets scoreShape(OpT op, KernelCall &call) {
 }
 
 static void attention(AttentionOp op, KernelCall &call) {
-  if (op.getDropout().convertToDouble() > 0)
-    return call.fail("drops probabilities out, for which there is no kernel yet");
-  Scores<AttentionOp> scores(op, call, scoreShape(op, call));
+  Offsets shape = scoreShape(op, call);
+  Scores<AttentionOp> scores(op, call, shape);
+  Keep keep(op, call, shape);
   Tensor &result = call.result(op.getResult()), &logsumexp = call.result(op.getLogsumexp());
   std::vector<double> row;
   forEachHead(call[op.getQuery()], call[op.getKey()], call[op.getValue()], [&](const Head &head, int64_t q, int64_t) {
@@ -92,19 +112,21 @@ static void attention(AttentionOp op, KernelCall &call) {
         sum += score = std::isinf(largest) ? 0 : std::exp(score - largest);
       logsumexp.values[q * head.queries + query] = largest + std::log(sum);
       double *out = &result.values[(q * head.queries + query) * head.valueWidth];
-      for (int64_t key = 0; key < head.keys; ++key)
-        for (int64_t i = 0; row[key] != 0 && i < head.valueWidth; ++i)
-          out[i] += row[key] / sum * head.value[key * head.valueWidth + i];
+      for (int64_t key = 0; key < head.keys; ++key) {
+        double p = row[key] == 0 ? 0 : row[key] / sum * keep(q, query, key);
+        for (int64_t i = 0; p != 0 && i < head.valueWidth; ++i)
+          out[i] += p * head.value[key * head.valueWidth + i];
+      }
     }
   });
 }
 
-// With P = exp(S - logsumexp): dV = P' dO; dS = P (dO V' - rowsum(dO O)); dQ = scale dS K; dK = scale dS' Q; dBias = dS.
+// With P = exp(S - logsumexp) and D = 1, or the dropout's factors: dV = (D P)' dO; dS = P (D (dO V') - rowsum(dO O));
+// dQ = scale dS K; dK = scale dS' Q; dBias = dS.
 static void attentionBackward(AttentionBackwardOp op, KernelCall &call) {
-  if (op.getDropout().convertToDouble() > 0)
-    return call.fail("drops probabilities out, for which there is no kernel yet");
   Offsets shape = scoreShape(op, call);
   Scores<AttentionBackwardOp> scores(op, call, shape);
+  Keep keep(op, call, shape);
   const Tensor &gradient = call[op.getGradient()], &output = call[op.getResult()], &logsumexp = call[op.getLogsumexp()];
   Tensor &dQuery = call.result(op.getGradients()[0]), &dKey = call.result(op.getGradients()[1]),
          &dValue = call.result(op.getGradients()[2]);
@@ -123,10 +145,10 @@ static void attentionBackward(AttentionBackwardOp op, KernelCall &call) {
         double score = scores(head, query, key);
         if (std::isinf(score))
           continue;
-        double p = std::exp(score - logsumexp.values[row]), dp = 0;
+        double p = std::exp(score - logsumexp.values[row]), kept = keep(q, query, key), dp = 0;
         for (int64_t i = 0; i < head.valueWidth; ++i) {
-          valueGradient[key * head.valueWidth + i] += p * outGradient[i];
-          dp += outGradient[i] * head.value[key * head.valueWidth + i];
+          valueGradient[key * head.valueWidth + i] += kept * p * outGradient[i];
+          dp += kept * outGradient[i] * head.value[key * head.valueWidth + i];
         }
         double ds = p * (dp - dot);
         for (int64_t i = 0; i < head.width; ++i) {

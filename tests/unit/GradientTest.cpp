@@ -196,7 +196,8 @@ std::vector<Case> productCases() {
        "%y = moai.expert_matmul %a0, %a1, %e {transposed = true} : (T0, T1, !moai.tensor<[4], i32>) -> TY",
        {6, 2}},
   };
-  auto attention = [](const char *name, const char *mask, int64_t window, Shape query, Shape key, Shape value, std::optional<Shape> bias) {
+  auto attention = [](const char *name, const char *mask, int64_t window, Shape query, Shape key, Shape value, std::optional<Shape> bias,
+                      const char *dropout = "0.0") {
     std::vector<Argument> arguments{{query}, {key}, {value}};
     if (bias)
       arguments.push_back({*bias});
@@ -204,7 +205,7 @@ std::vector<Case> productCases() {
     result[3] = value[3];
     return Case{std::string("attention_") + name, arguments,
                 absl::StrCat("%y, %l = moai.attention %a0, %a1, %a2", bias ? ", %a3" : "", " {mask = \"", mask, "\", window = ", window,
-                             " : i64, scale = 0.7, dropout = 0.0} : (T0, T1, T2", bias ? ", T3" : "", ") -> (TY, ",
+                             " : i64, scale = 0.7, dropout = ", dropout, "} : (T0, T1, T2", bias ? ", T3" : "", ") -> (TY, ",
                              typeText(logsumexp, "f64"), ")"),
                 result};
   };
@@ -213,6 +214,8 @@ std::vector<Case> productCases() {
   cases.push_back(attention("in_a_window", "sliding_window", 2, {1, 2, 5, 2}, {1, 1, 5, 2}, {1, 1, 5, 2}, std::nullopt));
   cases.push_back(attention("across", "full", 0, {2, 2, 3, 2}, {2, 2, 4, 2}, {2, 2, 4, 2}, std::nullopt));
   cases.push_back(attention("with_bias", "bias", 0, {2, 2, 3, 2}, {2, 2, 4, 2}, {2, 2, 4, 2}, Shape{2, 3, 4}));
+  cases.push_back(attention("dropped", "causal", 0, {2, 4, 5, 2}, {2, 2, 5, 2}, {2, 2, 5, 3}, std::nullopt, "0.4"));
+  cases.push_back(attention("dropped_with_bias", "bias", 0, {2, 2, 3, 2}, {2, 2, 4, 2}, {2, 2, 4, 2}, Shape{2, 3, 4}, "0.25"));
   return cases;
 }
 
