@@ -1,6 +1,7 @@
 //===- PartitionStages.cpp - Assigns ops to pipeline stages ----------------===//
 #include "CandidateInput.h"
 #include "OpLabels.h"
+#include "Recompute.h"
 #include "moai/Passes/Pipelines.h"
 #include "moai/Schedule/PipelineSchedule.h"
 #include "llvm/ADT/MapVector.h"
@@ -24,16 +25,28 @@ struct Atom {
   int64_t savedBytes = 0;     ///< kept for the backward by each micro-batch in flight
   int64_t transientBytes = 0; ///< while it runs
   int64_t crossingBytes = 0;  ///< forward values needed after it
+  bool isBlock = false;       ///< a call whose forward can be repeated in the backward
+};
+
+/// What a stage's atoms add up to.
+struct Load {
+  int64_t picoseconds = 0, bytes = 0, transientBytes = 0;
+  void add(const Atom &atom, int64_t inFlight) {
+    picoseconds += atom.picoseconds;
+    bytes += atom.stateBytes + atom.savedBytes * inFlight;
+    transientBytes = std::max(transientBytes, atom.transientBytes);
+  }
 };
 
 /// How good a split is, most important first.
 struct Score {
+  int64_t missing = 0; ///< blocks to be recomputed that a stage doesn't have
   int64_t excess = 0;  ///< bytes beyond the limit, on the worst stage
   int64_t slowest = 0; ///< picoseconds
   int64_t largest = 0; ///< bytes
   int64_t traffic = 0; ///< bytes
   bool operator<(const Score &o) const {
-    return std::tie(excess, slowest, largest, traffic) < std::tie(o.excess, o.slowest, o.largest, o.traffic);
+    return std::tie(missing, excess, slowest, largest, traffic) < std::tie(o.missing, o.excess, o.slowest, o.largest, o.traffic);
   }
 };
 
@@ -43,9 +56,11 @@ struct PartitionStagesPass : public moai::impl::PartitionStagesBase<PartitionSta
   void runOnOperation() override;
 
 private:
-  LogicalResult collectAtoms(func::FuncOp step, const ParallelConfig &config, const OptimizerPolicy &policy, CandidateAnalyses &analyses);
+  FailureOr<std::vector<Atom>> collectAtoms(func::FuncOp step, const ParallelConfig &config, CandidateAnalyses &analyses);
+  FailureOr<std::vector<Atom>> collectRecomputedAtoms(const ParallelConfig &config, CandidateAnalyses &analyses);
+  std::pair<Load, int64_t> loadWithCount(size_t first, size_t end, int64_t count, int64_t inFlight) const;
   /// First atom of each stage, which has that many micro-batches in flight.
-  SmallVector<size_t> split(ArrayRef<int64_t> inFlight, int64_t limit) const;
+  SmallVector<size_t> split(ArrayRef<int64_t> inFlight, int64_t limit, ArrayRef<int64_t> firstBlocks) const;
   void labelOps(func::FuncOp step, ArrayRef<size_t> starts);
   void replicateInactive(func::FuncOp step, int64_t stages);
   void separateTied(func::FuncOp step);
@@ -53,6 +68,7 @@ private:
   CandidateAnalyses *shared = nullptr;
   std::optional<OpLabels> labels;
   std::vector<Atom> atoms;
+  std::vector<Atom> recomputed; ///< the same, each block repeated; empty unless stages repeat their first blocks
 };
 
 } // namespace
@@ -69,9 +85,10 @@ static int64_t countStateBytes(SymTensorType type, const ParallelConfig &config,
   return elements * (states + master + (master == copy ? 0 : copy) + gradient);
 }
 
-LogicalResult PartitionStagesPass::collectAtoms(func::FuncOp step, const ParallelConfig &config, const OptimizerPolicy &policy,
-                                                CandidateAnalyses &analyses) {
-  atoms.clear();
+FailureOr<std::vector<Atom>> PartitionStagesPass::collectAtoms(func::FuncOp step, const ParallelConfig &config,
+                                                               CandidateAnalyses &analyses) {
+  std::vector<Atom> atoms;
+  OptimizerPolicy policy = getOptimizer(step->getParentOfType<ModuleOp>());
   MemoryWalk &memory = analyses.memory;
   auto storageBytes = [&](OpResult result) {
     auto call = dyn_cast<func::CallOp>(result.getOwner());
@@ -108,6 +125,7 @@ LogicalResult PartitionStagesPass::collectAtoms(func::FuncOp step, const Paralle
     if (it == byPosition.end())
       return op.emitOpError() << "belongs to position " << position << ", where no forward op is";
     Atom &atom = atoms[it->second];
+    atom.isBlock |= isBackward && isa<func::CallOp>(op);
     atom.picoseconds += std::llround(analyses.cost.seconds(&op) * 1e12);
     // A recomputed block lives until its backward is done.
     atom.transientBytes = isBackward ? atom.transientBytes + peakOf(&op) : std::max<int64_t>(0, peakOf(&op) - atom.savedBytes);
@@ -125,33 +143,54 @@ LogicalResult PartitionStagesPass::collectAtoms(func::FuncOp step, const Paralle
       for (size_t i = index; i < last; ++i)
         atoms[i].crossingBytes += memory.bytes(result);
     }
-  return success();
+  return atoms;
+}
+
+// In a copy of the module, where every block is repeated.
+FailureOr<std::vector<Atom>> PartitionStagesPass::collectRecomputedAtoms(const ParallelConfig &config, CandidateAnalyses &analyses) {
+  OwningOpRef<ModuleOp> copy = getOperation().clone();
+  func::FuncOp step = getStep(*copy);
+  recomputeFully(*copy, findBlockCalls(step));
+  return collectAtoms(step, config, analyses);
+}
+
+// The load of some atoms whose first `count` blocks are repeated, and how many blocks they lack for that.
+std::pair<Load, int64_t> PartitionStagesPass::loadWithCount(size_t first, size_t end, int64_t count, int64_t inFlight) const {
+  Load load;
+  for (size_t i = first; i < end; ++i) {
+    bool repeats = count > 0 && atoms[i].isBlock;
+    count -= repeats;
+    load.add(repeats ? recomputed[i] : atoms[i], inFlight);
+  }
+  return {load, count};
 }
 
 // Dynamic programming over (stages, atoms): the best score of putting the first `i` atoms on `s` stages, none empty.
-SmallVector<size_t> PartitionStagesPass::split(ArrayRef<int64_t> inFlight, int64_t limit) const {
+SmallVector<size_t> PartitionStagesPass::split(ArrayRef<int64_t> inFlight, int64_t limit, ArrayRef<int64_t> firstBlocks) const {
   size_t n = atoms.size(), stages = inFlight.size();
   std::vector<std::vector<Score>> best(stages + 1, std::vector<Score>(n + 1));
   std::vector<std::vector<size_t>> from(stages + 1, std::vector<size_t>(n + 1));
   for (size_t s = 1; s <= stages; ++s)
     for (size_t i = s; i <= n; ++i) {
       bool found = false;
-      int64_t time = 0, memory = 0, transient = 0;
+      Load load;
+      int64_t missing = 0;
       // The last of the `s` stages begins at atom `j`. Earlier starts only make it slower and larger; stop once it alone is
       // worse than the best split.
       for (size_t j = i; j-- + 1 > s;) {
-        time += atoms[j].picoseconds;
-        memory += atoms[j].stateBytes + atoms[j].savedBytes * inFlight[s - 1];
-        transient = std::max(transient, atoms[j].transientBytes);
+        load.add(atoms[j], inFlight[s - 1]);
         if (s == 1 && j > 0)
           continue;
-        Score score{limit > 0 ? std::max<int64_t>(0, memory + transient - limit) : 0, time, memory + transient, 0};
-        if (found && std::tie(best[s][i].excess, best[s][i].slowest) < std::tie(score.excess, score.slowest))
+        if (!firstBlocks.empty())
+          std::tie(load, missing) = loadWithCount(j, i, firstBlocks[s - 1], inFlight[s - 1]);
+        int64_t bytes = load.bytes + load.transientBytes;
+        Score score{missing, limit > 0 ? std::max<int64_t>(0, bytes - limit) : 0, load.picoseconds, bytes, 0};
+        if (found && firstBlocks.empty() && std::tie(best[s][i].excess, best[s][i].slowest) < std::tie(score.excess, score.slowest))
           break;
         if (s > 1) {
           const Score &before = best[s - 1][j];
-          score = {std::max(before.excess, score.excess), std::max(before.slowest, score.slowest), std::max(before.largest, score.largest),
-                   before.traffic + atoms[j - 1].crossingBytes};
+          score = {before.missing + score.missing, std::max(before.excess, score.excess), std::max(before.slowest, score.slowest),
+                   std::max(before.largest, score.largest), before.traffic + atoms[j - 1].crossingBytes};
         }
         if (!found || score < best[s][i]) {
           best[s][i] = score;
@@ -327,13 +366,31 @@ void PartitionStagesPass::runOnOperation() {
     own.emplace(*ownAccelerator, getBinding(module), 1.0, memoryLimit);
   }
   CandidateAnalyses &analyses = shared ? *shared : *own;
-  if (failed(collectAtoms(step, *config, getOptimizer(module), analyses)))
+  FailureOr<std::vector<Atom>> collected = collectAtoms(step, *config, analyses);
+  if (failed(collected))
     return signalPassFailure();
+  atoms = std::move(*collected);
   if (static_cast<int64_t>(atoms.size()) < config->numStages) {
     module.emitError() << "has " << atoms.size() << " ops to put on " << config->numStages << " stages";
     return signalPassFailure();
   }
-  labelOps(step, split(inFlight, analyses.memoryLimit));
+  ArrayRef<int64_t> firstBlocks = config->recomputation.firstBlocks;
+  if (config->numStages == 1)
+    firstBlocks = {}; // InsertRecompute has seen to them
+  recomputed.clear();
+  if (!firstBlocks.empty()) {
+    FailureOr<std::vector<Atom>> repeated = collectRecomputedAtoms(*config, analyses);
+    if (failed(repeated))
+      return signalPassFailure();
+    recomputed = std::move(*repeated);
+  }
+  labelOps(step, split(inFlight, analyses.memoryLimit, firstBlocks));
+  if (!firstBlocks.empty()) {
+    auto blocks = takeFirstBlocks(module, findBlockCalls(step), firstBlocks, [&](func::CallOp call) { return labels->stage(call); });
+    if (failed(blocks))
+      return signalPassFailure();
+    recomputeFully(module, *blocks);
+  }
   replicateInactive(step, config->numStages);
   separateTied(step);
   insertTransfers(step, config->numStages);

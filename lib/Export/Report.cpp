@@ -58,7 +58,7 @@ static void printCandidates(const Plan &plan, llvm::raw_ostream &os) {
     const Candidate &candidate = plan.candidates[order[row]];
     const ParallelConfig &config = candidate.config;
     os << absl::StrFormat(" %s %6d  %13d  %12d  %9s  %8s  ", order[row] == plan.selected ? ">" : " ", config.numStages,
-                          config.numMicroBatches, config.batchPerDevice, toString(config.recomputation).str(),
+                          config.numMicroBatches, config.batchPerDevice, toString(config.recomputation),
                           config.lowPrecisionParams ? "yes" : "no");
     os << (candidate.stepSeconds > 0 ? absl::StrFormat("%7.3fs", candidate.stepSeconds) : "       -");
     if (!candidate.stages.empty())

@@ -1,6 +1,7 @@
 //===- ParallelConfig.cpp - One way of splitting a training step ------------===//
 #include "moai/Plan/ParallelConfig.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "moai/Plan/Dim.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/Support/raw_ostream.h"
@@ -44,7 +45,12 @@ bool ParallelConfig::operator==(const ParallelConfig &o) const {
          virtualStages == o.virtualStages;
 }
 
-llvm::StringRef moai::toString(Recomputation recomputation) { return kRecomputationNames[static_cast<unsigned>(recomputation)]; }
+std::string moai::toString(const RecomputationChoice &recomputation) {
+  if (recomputation.kind == Recomputation::FirstBlocks)
+    return absl::StrJoin(recomputation.firstBlocks, ":");
+  return kRecomputationNames[static_cast<unsigned>(recomputation.kind)];
+}
+
 llvm::StringRef moai::toString(ScheduleKind schedule) { return kScheduleNames[static_cast<unsigned>(schedule)]; }
 
 static std::string quote(llvm::StringRef text) { return absl::StrCat("'", text.str(), "'"); }
@@ -60,8 +66,20 @@ static absl::StatusOr<Enum> parseEnum(llvm::StringRef key, llvm::StringRef text,
   return absl::InvalidArgumentError(absl::StrCat(key.str(), " is ", quote(text), ", expected one of ", known));
 }
 
-absl::StatusOr<Recomputation> moai::parseRecomputation(llvm::StringRef text) {
-  return parseEnum<Recomputation>("recomputation", text, kRecomputationNames);
+absl::StatusOr<RecomputationChoice> moai::parseRecomputation(llvm::StringRef text) {
+  RecomputationChoice choice(Recomputation::FirstBlocks);
+  llvm::SmallVector<llvm::StringRef> counts;
+  text.split(counts, ':');
+  for (llvm::StringRef count : counts)
+    if (int64_t number; count.getAsInteger(10, number) || number < 0) {
+      auto kind = parseEnum<Recomputation>("recomputation", text, kRecomputationNames);
+      if (!kind.ok())
+        return absl::InvalidArgumentError(absl::StrCat(kind.status().message(), ", or how many blocks of each stage, as in 8:4"));
+      return *kind;
+    } else {
+      choice.firstBlocks.push_back(number);
+    }
+  return choice;
 }
 
 absl::StatusOr<ScheduleKind> moai::parseScheduleKind(llvm::StringRef text) {
@@ -81,14 +99,14 @@ static absl::Status parseValue(llvm::StringRef key, llvm::StringRef text, bool &
   return absl::OkStatus();
 }
 
-template <typename Enum> static absl::Status store(absl::StatusOr<Enum> parsed, Enum &value) {
+template <typename T> static absl::Status store(absl::StatusOr<T> parsed, T &value) {
   if (!parsed.ok())
     return parsed.status();
-  value = *parsed;
+  value = *std::move(parsed);
   return absl::OkStatus();
 }
 
-static absl::Status parseValue(llvm::StringRef, llvm::StringRef text, Recomputation &value) {
+static absl::Status parseValue(llvm::StringRef, llvm::StringRef text, RecomputationChoice &value) {
   return store(parseRecomputation(text), value);
 }
 
@@ -96,8 +114,8 @@ static absl::Status parseValue(llvm::StringRef, llvm::StringRef text, ScheduleKi
 
 absl::Status moai::checkConfig(const ParallelConfig &config) {
   absl::Status status;
-  auto check = [&](const char *name, auto value) {
-    if constexpr (std::is_same_v<decltype(value), int64_t>) {
+  auto check = [&](const char *name, const auto &value) {
+    if constexpr (std::is_same_v<decltype(value), const int64_t &>) {
       bool isZero = std::string_view(name) == "zero";
       if (status.ok() && (value < (isZero ? 0 : 1) || (isZero && value > 3)))
         status = absl::InvalidArgumentError(absl::StrCat(name, " is ", value, ", expected ", isZero ? "0, 1, 2 or 3" : "at least 1"));
@@ -107,6 +125,10 @@ absl::Status moai::checkConfig(const ParallelConfig &config) {
   if (!status.ok())
     return status;
 
+  if (config.recomputation.kind == Recomputation::FirstBlocks &&
+      static_cast<int64_t>(config.recomputation.firstBlocks.size()) != config.numStages)
+    return absl::InvalidArgumentError(absl::StrCat("recomputation is ", toString(config.recomputation),
+                                                   ", expected a count for each of the ", config.numStages, " stages"));
   int64_t replicas = saturatingMultiply(config.dataParallel, config.contextParallel);
   if (replicas % config.expertParallel)
     return absl::InvalidArgumentError(absl::StrCat("expert_parallel is ", config.expertParallel,
@@ -140,7 +162,7 @@ absl::Status moai::checkConfig(const ParallelConfig &config) {
         absl::StrCat("virtual_stages is ", config.virtualStages, ", but schedule ", toString(config.schedule).str(), " needs ", chunks));
   // The weight gradient runs later than the input gradient, so what it needs cannot be dropped in between.
   if (config.recomputation != Recomputation::None)
-    return absl::InvalidArgumentError(absl::StrCat("recomputation is ", toString(config.recomputation).str(), ", but schedule ",
+    return absl::InvalidArgumentError(absl::StrCat("recomputation is ", toString(config.recomputation), ", but schedule ",
                                                    toString(config.schedule).str(), " needs none"));
   return absl::OkStatus();
 }
@@ -252,11 +274,15 @@ absl::StatusOr<ParallelConfig> moai::deriveConfig(llvm::StringRef text, int64_t 
 namespace {
 void printValue(llvm::raw_ostream &os, int64_t value) { os << value; }
 void printValue(llvm::raw_ostream &os, bool value) { os << (value ? "true" : "false"); }
-void printValue(llvm::raw_ostream &os, Recomputation value) { os << toString(value); }
+void printValue(llvm::raw_ostream &os, const RecomputationChoice &value) { os << toString(value); }
 void printValue(llvm::raw_ostream &os, ScheduleKind value) { os << toString(value); }
 llvm::json::Value jsonValue(int64_t value) { return value; }
 llvm::json::Value jsonValue(bool value) { return value; }
-llvm::json::Value jsonValue(Recomputation value) { return toString(value); }
+llvm::json::Value jsonValue(const RecomputationChoice &value) {
+  if (value.kind == Recomputation::FirstBlocks)
+    return llvm::json::Array(value.firstBlocks);
+  return toString(value);
+}
 llvm::json::Value jsonValue(ScheduleKind value) { return toString(value); }
 } // namespace
 
@@ -264,7 +290,7 @@ std::string moai::toString(const ParallelConfig &config) {
   std::string text;
   llvm::raw_string_ostream os(text);
   const char *separator = "";
-  visitFields(config, [&](const char *name, auto value) {
+  visitFields(config, [&](const char *name, const auto &value) {
     os << separator << name << '=';
     printValue(os, value);
     separator = ",";
@@ -274,6 +300,6 @@ std::string moai::toString(const ParallelConfig &config) {
 
 llvm::json::Object moai::toJSON(const ParallelConfig &config) {
   llvm::json::Object object;
-  visitFields(config, [&](const char *name, auto value) { object[name] = jsonValue(value); });
+  visitFields(config, [&](const char *name, const auto &value) { object[name] = jsonValue(value); });
   return object;
 }

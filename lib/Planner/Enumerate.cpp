@@ -136,13 +136,15 @@ absl::StatusOr<std::vector<ParallelConfig>> moai::enumerateMoaiSpace(const Searc
   return candidates;
 }
 
-static std::string formatRecomputation(Recomputation recomputation, MoaiGeneration generation) {
+static std::string formatRecomputation(const RecomputationChoice &recomputation, MoaiGeneration generation) {
   // Published lines show `false` and `true` (24.2), `1` (24.4) and `default(1)` (24.5); `none(0)` and `full(2)` follow the
-  // same pattern but were never seen.
+  // same pattern but were never seen. MoAI has no counts per stage.
   static constexpr const char *kNames[] = {"none", "default", "full"};
-  unsigned level = static_cast<unsigned>(recomputation);
   if (generation == MoaiGeneration::V24_2)
     return recomputation == Recomputation::None ? "false" : "true";
+  if (recomputation.kind == Recomputation::FirstBlocks)
+    return toString(recomputation);
+  unsigned level = static_cast<unsigned>(recomputation.kind);
   return generation == MoaiGeneration::V24_4 ? absl::StrCat(level) : absl::StrFormat("%s(%d)", kNames[level], level);
 }
 

@@ -85,7 +85,7 @@ static absl::Status nothingFits(const Plan &plan) {
       "%s: none of the %d candidates fits: the nearest (num_stages %d, num_micro_batches %d, batch_per_device %d, recomputation %s) is "
       "%.0f MiB over: %s; %s",
       plan.model.path, plan.candidates.size(), nearest->config.numStages, nearest->config.numMicroBatches, nearest->config.batchPerDevice,
-      toString(nearest->config.recomputation).str(), toMiB(nearest->rejected->bytesOver), nearest->rejected->reason, advice));
+      toString(nearest->config.recomputation), toMiB(nearest->rejected->bytesOver), nearest->rejected->reason, advice));
 }
 
 static absl::StatusOr<std::vector<ParallelConfig>> candidatesFor(const PlanRequest &request) {

@@ -30,8 +30,8 @@ TEST(ParallelConfig, RoundTripsEveryKey) {
   for (const char *text :
        {"num_stages=4", "num_micro_batches=7", "batch_per_device=3", "data_parallel=5", "tensor_parallel=2", "context_parallel=9",
         "data_parallel=4,expert_parallel=2", "tensor_parallel=2,sequence_parallel=true", "zero=3", "low_precision_params=false",
-        "recomputation=selective", "recomputation=full", "schedule=gpipe", "schedule=interleaved-1f1b,virtual_stages=3", "schedule=zb-h1",
-        "schedule=zb-h2", "schedule=zb-v,virtual_stages=2"}) {
+        "recomputation=selective", "recomputation=full", "recomputation=8", "num_stages=3,recomputation=8:0:4", "schedule=gpipe",
+        "schedule=interleaved-1f1b,virtual_stages=3", "schedule=zb-h1", "schedule=zb-h2", "schedule=zb-v,virtual_stages=2"}) {
     absl::StatusOr<ParallelConfig> config = parseConfig(text);
     ASSERT_TRUE(config.ok()) << config.status();
     EXPECT_NE(*config, ParallelConfig()) << text;
@@ -55,6 +55,8 @@ TEST(ParallelConfig, JsonHasTheSameNames) {
   EXPECT_EQ(json.getBoolean("sequence_parallel"), true);
   EXPECT_EQ(json.getString("recomputation"), llvm::StringRef("selective"));
   EXPECT_EQ(json.getString("schedule"), llvm::StringRef("1f1b"));
+  config.recomputation = *parseRecomputation("8:4");
+  EXPECT_EQ(*toJSON(config).get("recomputation"), llvm::json::Value(llvm::json::Array{8, 4}));
 }
 
 TEST(ParallelConfig, RefusesWithOneSentence) {
@@ -75,7 +77,13 @@ TEST(ParallelConfig, RefusesWithOneSentence) {
       {"zero=4", "zero is 4, expected 0, 1, 2 or 3"},
       {"sequence_parallel=1", "sequence_parallel is '1', expected true or false"},
       {"sequence_parallel=true", "sequence_parallel is true, which needs a tensor_parallel of at least 2; found 1"},
-      {"recomputation=half", "recomputation is 'half', expected one of none, selective, full"},
+      {"recomputation=half", "recomputation is 'half', expected one of none, selective, full, or how many blocks of each stage, as in 8:4"},
+      {"num_stages=2,recomputation=8:-4",
+       "recomputation is '8:-4', expected one of none, selective, full, or how many blocks of each stage, as in 8:4"},
+      {"num_stages=2,recomputation=8:",
+       "recomputation is '8:', expected one of none, selective, full, or how many blocks of each stage, as in 8:4"},
+      {"num_stages=3,recomputation=8:4", "recomputation is 8:4, expected a count for each of the 3 stages"},
+      {"schedule=zb-h1,recomputation=4", "recomputation is 4, but schedule zb-h1 needs none"},
       {"schedule=1F1B", "schedule is '1F1B', expected one of gpipe, 1f1b, interleaved-1f1b, zb-h1, zb-h2, zb-v"},
       {"data_parallel=4,context_parallel=2,expert_parallel=3",
        "expert_parallel is 3, expected a divisor of data_parallel x context_parallel = 8"},

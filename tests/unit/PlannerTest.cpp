@@ -158,6 +158,33 @@ StageMemory firstStage(const Plan &plan, Recomputation recomputation, bool lowPr
   return {};
 }
 
+// Counts per stage go all the way: the candidate verifies, and repeats no more and no less than it should.
+TEST(Planner, CompilesCountsPerStage) {
+  PlanRequest request = requestFor("4xLarge.2048GB", 256);
+  request.config = *parseConfig("num_stages=2,num_micro_batches=16,data_parallel=16,zero=1,recomputation=8:4");
+  auto counted = plan("qwen1.5-7b", request);
+  ASSERT_TRUE(counted.ok()) << counted.status();
+  request.config->recomputation = Recomputation::None;
+  auto none = plan("qwen1.5-7b", request);
+  ASSERT_TRUE(none.ok()) << none.status();
+  // Per token, PyTorch saves of a block (hidden size h = 4096, 32 heads, ffn f = 11008, bf16): 8h for each of two RMSNorms in fp32, 6h
+  // for query, key and value, 2h of attention and 4 per head, and 8f. Recomputed, it saves its input of 2h. Two micro-batches are
+  // in flight on stage 0 and one on stage 1.
+  double perBlock = 2048.0 * ((16 + 6 + 2 - 2) * 4096 + 8 * 11008 + 4 * 32);
+  auto freed = [&](size_t stage) {
+    return static_cast<double>(none->candidates[0].stages[stage].memory.activations -
+                               counted->candidates[0].stages[stage].memory.activations);
+  };
+  EXPECT_NEAR(freed(0), 2 * 8 * perBlock, 0.01 * freed(0));
+  EXPECT_NEAR(freed(1), 4 * perBlock, 0.01 * freed(1));
+  EXPECT_GT(counted->candidates[0].stages[0].recomputeSeconds, 1.9 * counted->candidates[0].stages[1].recomputeSeconds);
+  EXPECT_LT(counted->candidates[0].stages[0].recomputeSeconds, 2.1 * counted->candidates[0].stages[1].recomputeSeconds);
+
+  request.config->recomputation = *parseRecomputation("40:1");
+  EXPECT_THAT(std::string(plan("qwen1.5-7b", request).status().message()),
+              testing::HasSubstr("recomputation is to repeat 40 blocks of stage 0, which has 31 of the model's 32; give at most as many"));
+}
+
 // What recomputation and precision are for: less saved, and a copy half as large.
 TEST(Planner, RecomputationAndPrecisionTradeMemoryAsTheyShould) {
   PlanRequest request = requestFor("4xLarge.2048GB", 256, MoaiGeneration::V24_5);

@@ -36,7 +36,8 @@ def PartitionStages : Moai_Pass<"moai-partition-stages"> {
   let summary = "Assigns every op of @step to a pipeline stage and inserts the transfers between them";
   let description = [{
     Requires the backward. Cuts the forward where every stage fits, if that can be, and the slowest stage is fastest (ties:
-    least memory, then least traffic); a backward op runs where its forward ran. Afterwards every op of @step has moai.stage and a value crosses
+    least memory, then least traffic); a backward op runs where its forward ran. Where the recomputation is a count per stage, the first
+    blocks of each stage are recomputed, which the cut takes into account. Afterwards every op of @step has moai.stage and a value crosses
     stages only through send and receive.
   }];
   let options = [Option<"accelerator", "accelerator", "std::string", "\"4xLarge.2048GB\"", "Accelerator whose kernel times balance the stages">,
@@ -44,10 +45,11 @@ def PartitionStages : Moai_Pass<"moai-partition-stages"> {
 }
 
 def InsertRecompute : Moai_Pass<"moai-insert-recompute"> {
-  let summary = "Recomputes blocks, or their attention, norms and pointwise ops, in the backward";
+  let summary = "Recomputes blocks, or all of them but products and attention, in the backward";
   let description = [{
     Requires the backward. `full` calls a block's forward again right before its backward, so that only block inputs stay;
-    `selective` repeats everything but matrix products inside the block's backward.
+    `selective` repeats everything but matrix products and attention inside the block's backward; a count does as `full` for the first
+    blocks. Counts of several stages are left to PartitionStages.
   }];
 }
 

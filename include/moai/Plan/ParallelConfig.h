@@ -4,6 +4,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/JSON.h"
 #include <cstdint>
@@ -11,9 +12,20 @@
 
 namespace moai {
 
-/// What a block's forward keeps for its backward. `Selective` drops what attention and norms save and computes
-/// it again, `Full` keeps the block's input alone.
-enum class Recomputation : uint8_t { None, Selective, Full };
+/// What a block's forward keeps for its backward. `Selective` keeps the block's inputs and what its matrix products and
+/// attention return, and computes the rest again, as PyTorch's selective activation checkpointing does when told to save
+/// those ops. `Full` keeps the block's inputs alone. `FirstBlocks` is full for the first blocks of each stage, none for the others.
+enum class Recomputation : uint8_t { None, Selective, Full, FirstBlocks };
+
+/// A kind of recomputation, and what belongs to it.
+struct RecomputationChoice {
+  Recomputation kind = Recomputation::None;
+  llvm::SmallVector<int64_t, 0> firstBlocks; ///< with FirstBlocks: how many blocks of each stage
+
+  RecomputationChoice(Recomputation kind = Recomputation::None) : kind(kind) {}
+  bool operator==(const RecomputationChoice &o) const { return kind == o.kind && firstBlocks == o.firstBlocks; }
+  bool operator!=(const RecomputationChoice &o) const { return !(*this == o); }
+};
 
 /// The order in which a stage runs its micro-batches.
 enum class ScheduleKind : uint8_t { GPipe, OneFOneB, InterleavedOneFOneB, ZbH1, ZbH2, ZbV };
@@ -32,7 +44,7 @@ struct ParallelConfig {
   bool sequenceParallel = false;  ///< norms and residuals are split along the sequence over the tensor axis
   int64_t zero = 0;               ///< sharded over data: 1 optimizer states, 2 and gradients, 3 and parameters
   bool lowPrecisionParams = true; ///< the gathered copy of the parameters is bf16, otherwise fp32
-  Recomputation recomputation = Recomputation::None;
+  RecomputationChoice recomputation;
   ScheduleKind schedule = ScheduleKind::OneFOneB;
   int64_t virtualStages = 1; ///< model chunks per stage
 
@@ -45,11 +57,11 @@ struct ParallelConfig {
   bool operator!=(const ParallelConfig &other) const { return !(*this == other); }
 };
 
-/// The spelling shared by text, JSON and IR: `none`, `selective`, `full`.
-llvm::StringRef toString(Recomputation recomputation);
+/// The spelling shared by text, JSON and IR: `none`, `selective`, `full`, or a count per stage, `8:4` (in JSON a list).
+std::string toString(const RecomputationChoice &recomputation);
 /// `gpipe`, `1f1b`, `interleaved-1f1b`, `zb-h1`, `zb-h2`, `zb-v`.
 llvm::StringRef toString(ScheduleKind schedule);
-absl::StatusOr<Recomputation> parseRecomputation(llvm::StringRef text);
+absl::StatusOr<RecomputationChoice> parseRecomputation(llvm::StringRef text);
 absl::StatusOr<ScheduleKind> parseScheduleKind(llvm::StringRef text);
 
 /// InvalidArgument, naming the field, where a field is out of its range or two contradict each other. Whether a
@@ -68,7 +80,7 @@ absl::StatusOr<ParallelConfig> deriveConfig(llvm::StringRef text, int64_t numDev
 /// Every field, in the order above: `num_stages=2,num_micro_batches=16,...`.
 std::string toString(const ParallelConfig &config);
 
-/// The same names; numbers and booleans as such, enumerations as their spelling.
+/// The same names; numbers and booleans as such, enumerations as their spelling, counts per stage as a list.
 llvm::json::Object toJSON(const ParallelConfig &config);
 
 } // namespace moai

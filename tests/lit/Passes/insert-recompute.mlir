@@ -2,6 +2,8 @@
 // RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4,recomputation=full">, moai.binding/' %t | moai-opt -moai-insert-recompute | FileCheck %s --check-prefix=FULL
 // RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4,recomputation=selective">, moai.binding/' %S/Inputs/gated.mlir | moai-opt -moai-build-backward -moai-insert-recompute | FileCheck %s --check-prefix=SELECTIVE
 // RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4">, moai.binding/' %t | moai-opt -moai-insert-recompute | FileCheck %s --check-prefix=NONE
+// RUN: sed 's/moai.binding/moai.config = #moai.config<"recomputation=1">, moai.binding/' %t | moai-opt -moai-insert-recompute | FileCheck %s --check-prefix=FIRST
+// RUN: sed 's/moai.binding/moai.config = #moai.config<"recomputation=3">, moai.binding/' %t | not moai-opt -moai-insert-recompute 2>&1 | FileCheck %s --check-prefix=MANY
 // RUN: not moai-opt %t -moai-insert-recompute 2>&1 | FileCheck %s --check-prefix=UNCONFIGURED
 
 // The block's forward runs again right before its backward, as far as the backward needs it: silu's result is not made.
@@ -15,6 +17,12 @@
 // FULL-NEXT:    call @block.backward({{.*}}, %[[R1]], %arg2, %[[F0]]#0)
 // FULL-NEXT:    %[[R0:.*]] = call @block.recompute(%arg0, %arg1)
 // FULL-NEXT:    call @block.backward({{.*}}, %[[R0]], %arg1, %arg0)
+
+// Of two blocks the first is repeated.
+// FIRST-LABEL: func.func @step(
+// FIRST-NOT:     call @block.recompute({{.*}}moai.block = "layers.1"
+// FIRST:         call @block.recompute({{.*}}moai.block = "layers.0"
+// MANY: error: recomputation is to repeat 3 blocks of stage 0, which has 2 of the model's 2; give at most as many
 
 // Of a gated block only the products stay; silu of the gate is repeated in the backward.
 // SELECTIVE-LABEL: func.func private @block.forward.selective(

@@ -1,6 +1,8 @@
 // RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4">, moai.binding/' %S/Inputs/mlp.mlir | moai-opt -moai-build-backward -moai-partition-stages | FileCheck %s
 // RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=4,num_micro_batches=4">, moai.binding/' %S/Inputs/mlp.mlir | not moai-opt -moai-build-backward -moai-partition-stages 2>&1 | FileCheck %s --check-prefix=FEW
 // RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4">, moai.binding/' %S/Inputs/mlp.mlir | not moai-opt -moai-build-backward -moai-partition-stages=accelerator=h1000 2>&1 | FileCheck %s --check-prefix=UNKNOWN
+// RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4,recomputation=0:1">, moai.binding/' %S/Inputs/mlp.mlir | moai-opt -moai-build-backward -moai-insert-recompute -moai-partition-stages | FileCheck %s --check-prefix=COUNTS
+// RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4,recomputation=1:2">, moai.binding/' %S/Inputs/mlp.mlir | not moai-opt -moai-build-backward -moai-insert-recompute -moai-partition-stages 2>&1 | FileCheck %s --check-prefix=MANY
 // RUN: sed 's/phase = "backward", moai.position = 0/phase = "backward", moai.position = 7/' %s | not moai-opt -moai-partition-stages 2>&1 | FileCheck %s --check-prefix=ORPHAN
 // RUN: moai-opt %s -moai-partition-stages | FileCheck %s --check-prefix=TIED
 // RUN: moai-opt %S/Inputs/tied.mlir -moai-partition-stages | FileCheck %s --check-prefix=NESTED
@@ -20,6 +22,14 @@
 // FEW: error: has 3 ops to put on 4 stages
 // UNKNOWN: error: {{.*}}'h1000'
 // ORPHAN: error: 'moai.contract' op belongs to position 7, where no forward op is
+
+// Stage 1 repeats its block from what it received.
+// COUNTS-LABEL: func.func @step(
+// COUNTS:         %[[IN:.*]] = moai.receive {moai.stage = 1
+// COUNTS:         %[[R1:.*]] = call @block.recompute(%[[IN]], {{.*}}moai.phase = "backward", moai.position = 1 : i64, moai.recompute, moai.stage = 1
+// COUNTS-NEXT:    call @block.backward({{.*}}, %[[R1]], {{.*}}moai.stage = 1
+// COUNTS-NOT:     block.recompute
+// MANY: error: recomputation is to repeat {{[12]}} blocks of stage {{[01]}}, which has {{[01]}} of the model's 2; give at most as many
 
 // A parameter of both stages: its gradients are summed once per step, not sent with every micro-batch.
 // TIED-LABEL: func.func @step(
