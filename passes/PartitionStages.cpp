@@ -57,7 +57,7 @@ struct PartitionStagesPass : public moai::impl::PartitionStagesBase<PartitionSta
 
 private:
   FailureOr<std::vector<Atom>> collectAtoms(func::FuncOp step, const ParallelConfig &config, CandidateAnalyses &analyses);
-  FailureOr<std::vector<Atom>> collectRecomputedAtoms(const ParallelConfig &config, CandidateAnalyses &analyses);
+  LogicalResult splitWithCounts(func::FuncOp step, const ParallelConfig &config, ArrayRef<int64_t> inFlight, CandidateAnalyses &analyses);
   std::pair<Load, int64_t> loadWithCount(size_t first, size_t end, int64_t count, int64_t inFlight) const;
   /// First atom of each stage, which has that many micro-batches in flight.
   SmallVector<size_t> split(ArrayRef<int64_t> inFlight, int64_t limit, ArrayRef<int64_t> firstBlocks) const;
@@ -68,7 +68,7 @@ private:
   CandidateAnalyses *shared = nullptr;
   std::optional<OpLabels> labels;
   std::vector<Atom> atoms;
-  std::vector<Atom> recomputed; ///< the same, each block repeated; empty unless stages repeat their first blocks
+  std::vector<Atom> recomputed; ///< the same, each block repeated, without ops; empty unless stages repeat their first blocks
 };
 
 } // namespace
@@ -146,14 +146,6 @@ FailureOr<std::vector<Atom>> PartitionStagesPass::collectAtoms(func::FuncOp step
   return atoms;
 }
 
-// In a copy of the module, where every block is repeated.
-FailureOr<std::vector<Atom>> PartitionStagesPass::collectRecomputedAtoms(const ParallelConfig &config, CandidateAnalyses &analyses) {
-  OwningOpRef<ModuleOp> copy = getOperation().clone();
-  func::FuncOp step = getStep(*copy);
-  recomputeFully(*copy, findBlockCalls(step));
-  return collectAtoms(step, config, analyses);
-}
-
 // The load of some atoms whose first `count` blocks are repeated, and how many blocks they lack for that.
 std::pair<Load, int64_t> PartitionStagesPass::loadWithCount(size_t first, size_t end, int64_t count, int64_t inFlight) const {
   Load load;
@@ -218,6 +210,27 @@ void PartitionStagesPass::labelOps(func::FuncOp step, ArrayRef<size_t> starts) {
   for (Operation &op : step.getBody().front().without_terminator())
     if (int64_t position = labels->position(&op); position >= 0)
       labels->setStage(&op, stageOfPosition[position]);
+}
+
+// Each stage repeats its first blocks. What an atom is like then is seen in a copy of the module where all are repeated.
+LogicalResult PartitionStagesPass::splitWithCounts(func::FuncOp step, const ParallelConfig &config, ArrayRef<int64_t> inFlight,
+                                                   CandidateAnalyses &analyses) {
+  ArrayRef<int64_t> counts = config.recomputation.firstBlocks;
+  OwningOpRef<ModuleOp> copy = getOperation().clone();
+  func::FuncOp copiedStep = getStep(*copy);
+  recomputeFully(*copy, findBlockCalls(copiedStep));
+  FailureOr<std::vector<Atom>> collected = collectAtoms(copiedStep, config, analyses);
+  if (failed(collected))
+    return failure();
+  recomputed = std::move(*collected);
+  for (Atom &atom : recomputed)
+    atom.op = nullptr; // the copy's
+  labelOps(step, split(inFlight, analyses.memoryLimit, counts));
+  auto blocks = takeFirstBlocks(getOperation(), findBlockCalls(step), counts, [&](func::CallOp call) { return labels->stage(call); });
+  if (failed(blocks))
+    return failure();
+  recomputeFully(getOperation(), *blocks);
+  return success();
 }
 
 // What depends on no parameter (positions, rotary tables) is cheap: every stage that needs it makes its own.
@@ -374,23 +387,12 @@ void PartitionStagesPass::runOnOperation() {
     module.emitError() << "has " << atoms.size() << " ops to put on " << config->numStages << " stages";
     return signalPassFailure();
   }
-  ArrayRef<int64_t> firstBlocks = config->recomputation.firstBlocks;
-  if (config->numStages == 1)
-    firstBlocks = {}; // InsertRecompute has seen to them
   recomputed.clear();
-  if (!firstBlocks.empty()) {
-    FailureOr<std::vector<Atom>> repeated = collectRecomputedAtoms(*config, analyses);
-    if (failed(repeated))
-      return signalPassFailure();
-    recomputed = std::move(*repeated);
-  }
-  labelOps(step, split(inFlight, analyses.memoryLimit, firstBlocks));
-  if (!firstBlocks.empty()) {
-    auto blocks = takeFirstBlocks(module, findBlockCalls(step), firstBlocks, [&](func::CallOp call) { return labels->stage(call); });
-    if (failed(blocks))
-      return signalPassFailure();
-    recomputeFully(module, *blocks);
-  }
+  // The blocks of a single stage are InsertRecompute's.
+  if (config->numStages == 1 || config->recomputation.kind != Recomputation::FirstBlocks)
+    labelOps(step, split(inFlight, analyses.memoryLimit, {}));
+  else if (failed(splitWithCounts(step, *config, inFlight, analyses)))
+    return signalPassFailure();
   replicateInactive(step, config->numStages);
   separateTied(step);
   insertTransfers(step, config->numStages);

@@ -34,6 +34,7 @@ struct SearchSpaceRequest {
 ///  - From 24.4 on one shape more, without pipeline: one micro-batch of global_batch / devices, if that is whole.
 ///  - Each shape with recomputation none and full (24.2); none, selective and full, each with low-precision parameters
 ///    false and true (24.5); the same without (full, true) (24.4: the published count says five, which five is assumed).
+///    What MoAI's `default(1)` keeps isn't published; it is taken to be selective.
 ///  - zero is always 1 and there is no tensor parallelism.
 /// With several different batch sizes only the shape without pipeline remains, built for the largest; the smaller
 /// ones are padded. No candidate at all is an InvalidArgument naming the nearest batch sizes that have one.
