@@ -266,7 +266,7 @@ static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOp
   constexpr unsigned kMaxRounds = 12;
   for (unsigned round = 0; round < kMaxRounds; ++round) {
     graph.emplace(std::move(dims));
-    Lowering lowering(program, *graph, inputs.symbols);
+    Lowering lowering(program, *graph, inputs.symbols, options.autocast == AutocastDevice::Cuda);
     lowering.run();
     opaque.clear();
     for (const auto &entry : lowering.getOpaqueTargets())

@@ -1,4 +1,4 @@
-//===- LowerIndex.cpp - Rules for sources, lookups, symbols, nested graphs -===//
+//===- LowerIndex.cpp - Rules for sources, lookups, symbols --------------===//
 #include "Lowering.h"
 #include "absl/strings/str_cat.h"
 #include <cmath>
@@ -269,7 +269,7 @@ static void oneHot(Lowering &l) {
 }
 
 //===----------------------------------------------------------------------===//
-// Symbolic integers and nested graphs
+// Symbolic integers
 //===----------------------------------------------------------------------===//
 
 static void symbolicSize(Lowering &l) {
@@ -310,22 +310,6 @@ static void symbolicArithmetic(Lowering &l) {
   l.setSymbol(l.node->symbolOutputs[0], result);
 }
 
-static void nestedGraph(Lowering &l) {
-  llvm::SmallVector<const Argument *, 4> arguments;
-  const pt2::Graph *body = nullptr;
-  bool gradients = l.computesGradients(), setsGradients = l.node->target.starts_with("higher_order.wrap_with_set_grad_enabled");
-  for (const Argument &argument : l.node->arguments)
-    if (body)
-      arguments.push_back(&argument);
-    else if (setsGradients && argument.kind == Argument::Kind::Bool)
-      gradients = argument.ints[0].value != 0;
-    else if (argument.kind == Argument::Kind::Graph)
-      body = argument.graph.get();
-  if (!body)
-    l.fail("has no nested graph");
-  l.inlineGraph(*body, arguments, gradients);
-}
-
 void moai::addIndexRules(llvm::StringMap<LoweringRule> &rules) {
   rules["aten.arange"] = arange;
   for (const char *name : {"full",      "zeros",      "ones",       "empty",          "new_full",      "new_zeros",    "new_ones",
@@ -347,8 +331,6 @@ void moai::addIndexRules(llvm::StringMap<LoweringRule> &rules) {
   rules["aten.sym_size"] = symbolicSize;
   for (const char *name : {"_operator.add", "_operator.sub", "_operator.mul", "_operator.floordiv"})
     rules[name] = symbolicArithmetic;
-  for (const char *name : {"wrap_with_set_grad_enabled", "wrap_with_autocast", "tag_activation_checkpoint", "checkpoint"})
-    rules[absl::StrCat("higher_order.", name)] = nestedGraph;
 }
 
 LoweringRule moai::findLoweringRule(llvm::StringRef target) {
@@ -359,6 +341,7 @@ LoweringRule moai::findLoweringRule(llvm::StringRef target) {
     addReductionRules(all);
     addViewRules(all);
     addIndexRules(all);
+    addRegionRules(all);
     return all;
   }();
   auto it = rules.find(target);

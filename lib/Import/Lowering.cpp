@@ -1,6 +1,7 @@
 //===- Lowering.cpp - From framework nodes to the dialect's vocabulary -----===//
 #include "Lowering.h"
 #include "absl/strings/str_cat.h"
+#include "llvm/Support/SaveAndRestore.h"
 
 using namespace moai;
 using pt2::Argument;
@@ -8,8 +9,8 @@ using pt2::Argument;
 // Views are followed back to what owns their memory, again and again; real graphs have a few.
 static constexpr unsigned kMaxViews = 256;
 
-Lowering::Lowering(const pt2::ExportedProgram &program, TrainingGraph &graph, const llvm::StringMap<Dim> &symbols)
-    : graph(graph), program(program), symbols(symbols) {}
+Lowering::Lowering(const pt2::ExportedProgram &program, TrainingGraph &graph, const llvm::StringMap<Dim> &symbols, bool autocastsOnGpu)
+    : graph(graph), autocastsOnGpu(autocastsOnGpu), program(program), symbols(symbols) {}
 
 void Lowering::fail(const std::string &what) const {
   std::string where = node ? absl::StrCat("node '", node->outputs.empty() ? "" : node->outputs[0].str(), "' (", node->target.str(), ")")
@@ -41,7 +42,12 @@ ValueId Lowering::optionalTensor(llvm::StringRef name) {
     return kNoValue;
   if (found->kind != Argument::Kind::Tensor)
     fail(absl::StrCat("argument '", name.str(), "' is not a tensor"));
-  return read(slotOf(found->tensors[0]));
+  return operand(read(slotOf(found->tensors[0])));
+}
+
+ValueId Lowering::operand(ValueId value) {
+  bool half = dtype(value) == DType::BF16 || dtype(value) == DType::F16;
+  return widensOperands && half ? cast(value, DType::F32) : value;
 }
 
 ValueId Lowering::tensor(llvm::StringRef name) {
@@ -59,7 +65,7 @@ llvm::SmallVector<ValueId, 4> Lowering::tensors(llvm::StringRef name) {
   if (found->kind != Argument::Kind::Tensors && found->kind != Argument::Kind::Tensor)
     fail(absl::StrCat("argument '", name.str(), "' is not a list of tensors"));
   for (llvm::StringRef item : found->tensors)
-    values.push_back(item.empty() ? kNoValue : read(slotOf(item)));
+    values.push_back(item.empty() ? kNoValue : operand(read(slotOf(item))));
   return values;
 }
 
@@ -149,6 +155,8 @@ llvm::SmallVector<int64_t, 4> Lowering::dimensions(llvm::StringRef name, size_t 
 const pt2::TensorMeta &Lowering::outputMeta(unsigned index) const {
   if (index >= node->outputs.size())
     fail(absl::StrCat("has ", node->outputs.size(), " outputs, expected at least ", index + 1));
+  if (auto widened = scopes.back().widened.find(node->outputs[index]); widened != scopes.back().widened.end())
+    return widened->second;
   auto it = scopes.back().body->tensors.find(node->outputs[index]);
   if (it == scopes.back().body->tensors.end())
     fail(absl::StrCat("output '", node->outputs[index].str(), "' has no entry in tensor_values"));
@@ -282,7 +290,7 @@ void Lowering::setOutput(unsigned index, ValueId value) {
     return;
   Slot slot;
   slot.value = value;
-  slot.hasGradient = withGradients;
+  slot.hasGradient = region.gradients;
   slots.push_back(slot);
   define(node->outputs[index], static_cast<int>(slots.size() - 1));
 }
@@ -352,45 +360,7 @@ void Lowering::write(llvm::StringRef name, ValueId value) {
   if (!std::equal(before.begin(), before.end(), after.begin(), after.end(), sameSize))
     fail(absl::StrCat("writes a tensor of another shape to '", name.str(), "'"));
   // Written without gradients, a tensor that has none gets none.
-  writeSlot(slot, !withGradients && slots[slot].hasGradient && !dependsOnTrained(read(slot)) ? detached(value) : value);
-}
-
-bool Lowering::dependsOnTrained(ValueId value) {
-  trained.resize(graph.values.size());
-  if (!trainedOps)
-    for (ValueId argument : graph.arguments)
-      trained[argument] = graph.values[argument].role == Role::Parameter;
-  for (; trainedOps < graph.ops.size(); ++trainedOps) {
-    const GraphOp &op = graph.ops[trainedOps];
-    if (op.code != OpCode::Detach && llvm::any_of(op.operands, [&](ValueId operand) { return operand != kNoValue && trained[operand]; }))
-      for (ValueId result : op.results)
-        trained[result] = pt2::isFloating(dtype(result));
-  }
-  return trained[value];
-}
-
-ValueId Lowering::detached(ValueId value) {
-  if (!dependsOnTrained(value))
-    return value;
-  llvm::SmallVector<DimId, 4> shape(dims(value));
-  return emitOne(OpCode::Detach, "", {value}, dtype(value), shape);
-}
-
-void Lowering::detachSlot(int index) {
-  if (slots[index].hasGradient)
-    return;
-  slots[index].value = detached(read(index));
-  slots[index].hasGradient = true;
-}
-
-void Lowering::writeSlot(int index, ValueId value) {
-  slots[index].value = value;
-  ++slots[index].version;
-  int base = slots[index].base;
-  if (base < 0)
-    return;
-  writeSlot(base, pasteIntoBase(slots[index], read(base), value));
-  slots[index].baseVersion = slots[base].version;
+  writeSlot(slot, !region.gradients && slots[slot].hasGradient && !dependsOnTrained(read(slot)) ? detached(value) : value);
 }
 
 ValueId Lowering::pasteIntoBase(const Slot &slot, ValueId base, ValueId value) {
@@ -505,6 +475,9 @@ void Lowering::updateBuffer(llvm::StringRef name, ValueId value) {
 
 void Lowering::lowerNode(const pt2::Node &current) {
   node = &current;
+  llvm::SaveAndRestore<bool> outer(widensOperands, runsInFloat32(current));
+  if (region.gpuAutocast || hasWidened)
+    widenOutputs(current, widensOperands);
   llvm::StringRef target = current.target;
   LoweringRule rule = findLoweringRule(target);
   if (!rule && target.count('.') > 1)
@@ -536,47 +509,6 @@ void Lowering::lowerOpaque() {
   for (unsigned i = 0; i < numOutputs(); ++i)
     if (!node->outputs[i].empty())
       setOutput(i, results[next++]);
-}
-
-void Lowering::inlineGraph(const pt2::Graph &body, llvm::ArrayRef<const Argument *> arguments, bool gradients) {
-  const pt2::Node *caller = node;
-  bool outside = withGradients;
-  if (gradients && !outside)
-    for (const Argument *argument : arguments)
-      if (argument->kind == Argument::Kind::Tensor)
-        detachSlot(slotOf(argument->tensors[0]));
-  withGradients = gradients;
-  if (body.inputs.size() != arguments.size())
-    fail(absl::StrCat("passes ", arguments.size(), " arguments to a graph of ", body.inputs.size()));
-  Scope inner;
-  inner.body = &body;
-  for (auto [input, argument] : llvm::zip(body.inputs, arguments)) {
-    if (input.kind == Argument::Kind::Tensor && argument->kind == Argument::Kind::Tensor)
-      inner.slots[input.tensors[0]] = slotOf(argument->tensors[0]);
-    else if (!input.ints.empty() && !input.ints[0].symbol.empty() && !argument->ints.empty())
-      inner.symbols[input.ints[0].symbol] = argument->ints[0].symbol.empty()
-                                                ? Dim(argument->ints[0].value)
-                                                : resolveSymbol(argument->ints[0].symbol, argument->ints[0].value);
-  }
-  scopes.push_back(std::move(inner));
-  for (const pt2::Node &nested : body.nodes) {
-    ordinal = nextOrdinal++;
-    lowerNode(nested);
-  }
-  llvm::SmallVector<int, 4> results;
-  for (const Argument &output : body.outputs)
-    for (llvm::StringRef name : output.tensors)
-      results.push_back(name.empty() ? -1 : slotOf(name));
-  scopes.pop_back();
-  node = caller;
-  withGradients = outside;
-  if (outside && !gradients)
-    for (int result : results)
-      if (result >= 0)
-        detachSlot(result);
-  for (unsigned i = 0; i < results.size() && i < node->outputs.size(); ++i)
-    if (results[i] >= 0 && !node->outputs[i].empty())
-      define(node->outputs[i], results[i]);
 }
 
 void Lowering::run() {

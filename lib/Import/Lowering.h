@@ -11,11 +11,17 @@
 
 namespace moai {
 
+/// How the ops of a nested graph run.
+struct RegionMode {
+  bool gradients = true;    ///< not under torch.no_grad
+  bool gpuAutocast = false; ///< under autocast, as CUDA does it
+};
+
 /// Walks the nodes of an exported graph in order, inlines nested graphs with their own scopes, makes in-place ops
 /// functional, and emits ops of the dialect with symbolic shapes.
 class Lowering {
 public:
-  Lowering(const pt2::ExportedProgram &program, TrainingGraph &graph, const llvm::StringMap<Dim> &symbols);
+  Lowering(const pt2::ExportedProgram &program, TrainingGraph &graph, const llvm::StringMap<Dim> &symbols, bool autocastsOnGpu);
 
   void run();
 
@@ -25,6 +31,8 @@ public:
 
   TrainingGraph &graph;
   const pt2::Node *node = nullptr;
+  RegionMode region; ///< of the current node
+  const bool autocastsOnGpu;
 
   /// Argument by name; null if absent or none.
   const pt2::Argument *argument(llvm::StringRef name) const;
@@ -81,8 +89,7 @@ public:
   void setSymbol(llvm::StringRef name, const Dim &value) { scopes.back().symbols[name] = value; }
   /// Lowers a nested graph in place of the current node. What is computed without gradients is detached where it reaches
   /// ops that are run with them, if it depends on something trained.
-  void inlineGraph(const pt2::Graph &body, llvm::ArrayRef<const pt2::Argument *> arguments, bool withGradients);
-  bool computesGradients() const { return withGradients; }
+  void inlineGraph(const pt2::Graph &body, llvm::ArrayRef<const pt2::Argument *> arguments, RegionMode mode);
   llvm::StringRef keep(std::string text);
 
   [[noreturn]] void fail(const std::string &what) const;
@@ -105,6 +112,7 @@ private:
     const pt2::Graph *body;
     llvm::DenseMap<llvm::StringRef, int> slots;
     llvm::DenseMap<llvm::StringRef, Dim> symbols;
+    llvm::DenseMap<llvm::StringRef, pt2::TensorMeta> widened; ///< tensors that a GPU's autocast computes in float32
   };
 
   void lowerNode(const pt2::Node &node);
@@ -117,6 +125,9 @@ private:
   bool dependsOnTrained(ValueId value);
   ValueId detached(ValueId value);
   void detachSlot(int slot);
+  bool runsInFloat32(const pt2::Node &node) const;
+  void widenOutputs(const pt2::Node &node, bool float32);
+  ValueId operand(ValueId value);
   void updateBuffer(llvm::StringRef name, ValueId value);
   Dim resolveSymbol(llvm::StringRef name, int64_t hint) const;
 
@@ -128,7 +139,8 @@ private:
   int replayOutput = -1;
   ValueId replayed = kNoValue;
   uint64_t ordinal = 0, nextOrdinal = 1;
-  bool withGradients = true;
+  bool widensOperands = false; ///< of the current node: half-precision ones, to float32
+  bool hasWidened = false;
   std::vector<bool> trained; ///< by value: whether it depends on a trained parameter; as far as it was asked for
   size_t trainedOps = 0;     ///< ops that `trained` has seen
 };
@@ -143,6 +155,7 @@ void addMatmulRules(llvm::StringMap<LoweringRule> &rules);
 void addPointwiseRules(llvm::StringMap<LoweringRule> &rules);
 void addReductionRules(llvm::StringMap<LoweringRule> &rules);
 void addViewRules(llvm::StringMap<LoweringRule> &rules);
+void addRegionRules(llvm::StringMap<LoweringRule> &rules);
 void addIndexRules(llvm::StringMap<LoweringRule> &rules);
 
 } // namespace moai

@@ -356,6 +356,7 @@ class MemoryModel(BadInput):
     def test_each(self):
         one = ["--accelerator=h100:1", "--global-batch=4"]
         self.refuse_flags("--memory-model=cuda is not known; expected gpu or pytorch-cpu", *one, "--memory-model=cuda")
+        self.refuse_flags("--autocast=tpu is not known; expected cuda or cpu", *one, "--autocast=tpu")
         self.refuse_flags("give --config as well", *one, "--memory-model=pytorch-cpu")
         self.refuse_flags("--optimizer-implementation=slow is not known", *one, "--config=", "--memory-model=pytorch-cpu", "--optimizer-implementation=slow")
         self.refuse_flags("give that as well", *one, "--optimizer-implementation=fused")

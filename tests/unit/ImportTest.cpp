@@ -210,6 +210,20 @@ TEST(Import, AutocastsCastsAreKept) {
   EXPECT_EQ(importTestGraph("llama-3-8b-2l-autocast", context).summary.parameterBytes, 4 * 1486901248LL);
 }
 
+// On CUDA the pow of each gelu runs in float32, and so do the six ops that read it.
+TEST(Import, AutocastOnAGpuWidensWhatItRunsInFloat32) {
+  TestContext context;
+  ImportOptions options;
+  options.autocast = AutocastDevice::Cuda;
+  unsigned cpu = countOps<CastOp>(*importTestGraph("gpt2-autocast", context).module);
+  ImportedModel gpu = importTestGraph("gpt2-autocast", context, options);
+  EXPECT_EQ(countOps<CastOp>(*gpu.module), cpu + 2); // into pow, and out of the last product into the next matmul
+  gpu.module->walk([&](ElementwiseOp op) {
+    if (op.getKind() == "pow" || op.getKind() == "tanh")
+      EXPECT_TRUE(tensorOf(op.getResult()).getElementType().isF32());
+  });
+}
+
 TEST(Import, DropoutOfProbabilityZeroIsNothing) {
   TestContext context;
   EXPECT_EQ(countOps<DropoutOp>(*importTestGraph("gpt2", context).module), 0u);

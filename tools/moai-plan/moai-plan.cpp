@@ -50,6 +50,10 @@ cl::opt<std::string>
     memoryModel("memory-model",
                 cl::desc("gpu (default), or pytorch-cpu: report what PyTorch allocates on a CPU for a --config of one device"),
                 cl::init("gpu"), cl::value_desc("NAME"), cl::cat(category));
+cl::opt<std::string> autocast("autocast",
+                              cl::desc("Whose rules for types an autocast region follows: cuda (default), or cpu, as it was exported "
+                                       "(default with --memory-model=pytorch-cpu)"),
+                              cl::value_desc("DEVICE"), cl::cat(category));
 cl::opt<std::string> implementation("optimizer-implementation",
                                     cl::desc("Of PyTorch's AdamW, for --memory-model=pytorch-cpu: foreach (default), forloop or fused"),
                                     cl::init("foreach"), cl::value_desc("NAME"), cl::cat(category));
@@ -168,6 +172,10 @@ static std::optional<std::string> readFlags(Request &request) {
   auto parsedImplementation = parseOptimizerImplementation(implementation.getValue());
   if (!parsedImplementation.ok())
     return absl::StrCat("--optimizer-implementation=", std::string(parsedImplementation.status().message()));
+  if (!autocast.empty() && autocast != "cuda" && autocast != "cpu")
+    return absl::StrCat("--autocast=", autocast.getValue(), " is not known; expected cuda or cpu");
+  bool onGpu = autocast.empty() ? memoryModel == "gpu" : autocast == "cuda";
+  request.import.autocast = onGpu ? AutocastDevice::Cuda : AutocastDevice::Cpu;
   if (memoryModel == "pytorch-cpu") {
     if (!configText.getNumOccurrences())
       return "--memory-model=pytorch-cpu is for one configuration; give --config as well";

@@ -12,6 +12,9 @@
 
 namespace moai {
 
+/// Whose rules the casts in an autocast region follow. On CUDA more ops run in float32: pow, norms, softmax, losses, sums.
+enum class AutocastDevice { Cpu, Cuda };
+
 struct ImportOptions {
   /// Samples of the step that the summary describes, instead of the exported number.
   std::optional<int64_t> batch;
@@ -23,6 +26,8 @@ struct ImportOptions {
   bool strict = false;
   /// Let @step also return the buffers that the forward changes (running statistics), each result with its name.
   bool bufferUpdates = false;
+  /// An export on a CPU records what autocast did there.
+  AutocastDevice autocast = AutocastDevice::Cpu;
 };
 
 struct ImportedModel {
