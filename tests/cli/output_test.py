@@ -110,7 +110,8 @@ class Output(TestCase):
         self.assertEqual(plan["selected"]["num_stages"], 1)
 
     def test_one_configuration_even_if_it_does_not_fit(self):
-        code, printed, _ = run(QWEN, "--accelerator=h100:1", "--global-batch=4", "--config=num_stages=1,num_micro_batches=1,recomputation=full", "--format=json")
+        one = (QWEN, "--accelerator=h100:1", "--global-batch=4", "--config=num_stages=1,num_micro_batches=1,recomputation=full", "--format=json")
+        code, printed, _ = run(*one, "--precision=mixed")
         self.assertEqual(code, 0)
         plan = json.loads(printed)
         self.assertEqual(plan["number_of_candidates"], 1)
@@ -118,11 +119,26 @@ class Output(TestCase):
         self.assertGreater(plan["candidates"][0]["rejected"]["bytes_over"], 0)
         self.assertEqual((plan["selected"]["batch_per_device"], plan["selected"]["recomputation"]), (4, "full"))
         self.assertGreater(plan["predicted"]["step_seconds"], 0)
-        # By default both moments are kept in the exported type, bf16, as PyTorch keeps them; mixed keeps a master and moments in fp32.
-        states = lambda plan: plan["memory_per_stage"][0]["at_peak"]["optimizer_states"]
-        self.assertEqual(states(plan), 4 * 7721324544)
-        _, printed, _ = run(QWEN, "--accelerator=h100:1", "--global-batch=4", "--config=num_stages=1", "--precision=mixed", "--format=json")
-        self.assertEqual(states(json.loads(printed)), 12 * 7721324544)
+        # A master and both moments in fp32; by default both moments in the exported type, bf16, as PyTorch keeps them.
+        stage = plan["memory_per_stage"][0]
+        self.assertEqual(stage["at_peak"]["optimizer_states"], 12 * 7721324544)
+        _, printed, _ = run(*one)
+        exported = json.loads(printed)["memory_per_stage"][0]
+        self.assertEqual(exported["at_peak"]["optimizer_states"], 4 * 7721324544)
+        self.assertEqual(sum(exported["at_peak"].values()), exported["peak"])
+        self.assertEqual(exported["peak_phase"], "backward")
+        self.assertIn("moai.", exported["peak_op"])
+
+    def test_memory_timeline(self):
+        config = "--config=num_stages=2,num_micro_batches=4"
+        code, printed, _ = run(TINY, "--accelerator=h100:2", "--global-batch=8", config, "--memory-timeline", "-o", self.folder / "plan", "--format=json")
+        self.assertEqual(code, 0)
+        stages = json.loads((self.folder / "plan/memory.json").read_text())["stages"]
+        planned = json.loads(printed)["memory_per_stage"]
+        self.assertEqual([stage["peak"] for stage in stages], [stage["peak"] for stage in planned])
+        for stage in stages:
+            self.assertGreaterEqual(stage["arena"], stage["peak"] - stage["workspace"])
+            self.assertEqual([task["phase"] for task in stage["tasks"]].count("backward"), 4)
 
     def test_imbalanced_experts_take_longer(self):
         seconds = []

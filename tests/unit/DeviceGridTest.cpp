@@ -60,7 +60,8 @@ void expectEqual(const Outcome &found, const Outcome &expected, const std::strin
 
 class Split : public ::testing::TestWithParam<const char *> {};
 
-// Micro-batches, replicas, sharded and whole states, stages (with parameters tied across them), both schedules, recomputation.
+// Micro-batches, replicas (which draw the numbers of their samples for dropout), sharded and whole states, stages (with parameters tied
+// across them), both schedules, recomputation.
 TEST_P(Split, TrainsLikeOneDevice) {
   Outcome expected = runSteps(GetParam(), "", "adamw", 3);
   for (const char *config :
@@ -71,7 +72,7 @@ TEST_P(Split, TrainsLikeOneDevice) {
     expectEqual(runSteps(GetParam(), config, "adamw", 3), expected, config);
 }
 
-INSTANTIATE_TEST_SUITE_P(DeviceGrid, Split, Values("tiny-llama", "tiny-gpt2", "tiny-mixtral", "tiny-bert", "tiny-vit"),
+INSTANTIATE_TEST_SUITE_P(DeviceGrid, Split, Values("tiny-llama", "tiny-gpt2", "tiny-gpt2-dropout", "tiny-mixtral", "tiny-bert", "tiny-vit"),
                          [](const ::testing::TestParamInfo<const char *> &info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');

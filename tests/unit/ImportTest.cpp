@@ -219,8 +219,9 @@ TEST(Import, AutocastOnAGpuWidensWhatItRunsInFloat32) {
   ImportedModel gpu = importTestGraph("gpt2-autocast", context, options);
   EXPECT_EQ(countOps<CastOp>(*gpu.module), cpu + 2); // into pow, and out of the last product into the next matmul
   gpu.module->walk([&](ElementwiseOp op) {
-    if (op.getKind() == "pow" || op.getKind() == "tanh")
+    if (op.getKind() == "pow" || op.getKind() == "tanh") {
       EXPECT_TRUE(tensorOf(op.getResult()).getElementType().isF32());
+    }
   });
 }
 

@@ -68,7 +68,8 @@ TEST_F(RandomNumbers, AreIndependentFromOneToTheNext) {
 TEST_F(RandomNumbers, DependOnSeedAndStep) {
   Executor::Values x{filled({100000}, 1)};
   ExecuteOptions otherSeed, otherStep;
-  otherSeed.seed = otherStep.step = 1;
+  otherSeed.seed = 1;
+  otherStep.step = 2;
   Values first = run(kDropout, x)[1];
   EXPECT_EQ(first, run(kDropout, x)[1]);
   for (const ExecuteOptions &options : {otherSeed, otherStep}) {

@@ -25,11 +25,11 @@ struct PlanRequest {
   /// What GPUs add to the bytes that a program asks for. Not given: blocks of 512 bytes, as PyTorch's caching allocator hands
   /// them out, and the accelerator's kernel workspace; neither under `pytorchStep`.
   std::optional<int64_t> allocationGranularity, kernelWorkspaceBytes;
-  double memoryRatio = 0.8;             ///< part of a device's memory that a plan may use
-  double expertImbalance = 1;           ///< rows of the busiest expert over the average
-  int threads = 0;                      ///< 0: one per core
-  bool log = true;                      ///< MoAI's lines on standard error
-  std::string dumpDirectory;            ///< where to write every candidate's IR; empty for nowhere
+  double memoryRatio = 0.8;   ///< part of a device's memory that a plan may use
+  double expertImbalance = 1; ///< rows of the busiest expert over the average
+  int threads = 0;            ///< 0: one per core
+  bool log = true;            ///< MoAI's lines on standard error
+  std::string dumpDirectory;  ///< where to write every candidate's IR; empty for nowhere
 
   /// The optimizer with the precision that this request means.
   OptimizerPolicy policy() const;
