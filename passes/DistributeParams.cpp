@@ -68,10 +68,10 @@ private:
   SmallVector<BlockArgument> parameters;
   DenseMap<Value, Value> gradientOf;
   std::vector<Bucket> buckets;
-  SmallVector<Attribute> argumentAttributes; ///< arguments are added to the block alone; the function follows at the end
-  SmallVector<Value> results;                ///< of @step: the loss, buffers that the step changes, updated parameters and states
-  SmallVector<Attribute> resultAttributes;   ///< those of the argument whose next value a result is
-  SmallVector<Attribute> names;              ///< of arguments
+  SmallVector<Attribute> argumentAttributes;   ///< arguments are added to the block alone; the function follows at the end
+  SmallVector<Value> results;                  ///< of @step: the loss, buffers that the step changes, updated parameters and states
+  SmallVector<BlockArgument> updatedArguments; ///< the argument whose next value each result but the loss is
+  SmallVector<Attribute> names;                ///< of arguments
   Operation *lastLoad = nullptr;
   StringAttr nameName, roleName, loadPart, updatePart;
 };
@@ -304,10 +304,9 @@ void DistributeParamsPass::applyUpdate(const PendingUpdate &pending, Value squar
   auto optimizer = builder->create<OptimizerOp>(step.getLoc(), ValueRange(taken).getTypes(), pending.gradients, pending.masters,
                                                 pending.states, squaredNorm, policyAttribute);
   labels->place(optimizer, pending.bucket->stage, updatePart);
-  for (auto [argument, output] : llvm::zip(taken, optimizer.getOutputs())) {
-    results.push_back(output);
-    resultAttributes.push_back(argumentAttributes[cast<BlockArgument>(argument).getArgNumber()]);
-  }
+  results.append(optimizer.getOutputs().begin(), optimizer.getOutputs().end());
+  for (Value argument : taken)
+    updatedArguments.push_back(cast<BlockArgument>(argument));
 }
 
 // Every stage needs the norm over the gradients of all stages. A tied parameter counts on the first stage that has it.
@@ -348,27 +347,29 @@ void DistributeParamsPass::finish() {
       sum->erase();
   step.setFunctionType(builder->getFunctionType(body.getArgumentTypes(), ValueRange(results).getTypes()));
   step.setAllArgAttrs(argumentAttributes);
-  step.setAllResultAttrs(resultAttributes);
   BitVector unused(step.getNumArguments());
   for (BlockArgument parameter : parameters)
     if (parameter.use_empty())
       unused.set(parameter.getArgNumber());
   step.eraseArguments(unused);
+  SmallVector<Attribute> resultAttributes{builder->getDictionaryAttr(builder->getNamedAttr(roleName, builder->getStringAttr("loss")))};
+  for (BlockArgument argument : updatedArguments)
+    resultAttributes.push_back(
+        builder->getDictionaryAttr(builder->getNamedAttr(attrs::kUpdates, builder->getI64IntegerAttr(argument.getArgNumber()))));
+  step.setAllResultAttrs(resultAttributes);
 }
 
 // The loss, buffers that the forward changes (which have names), and gradients in the order of the parameters.
 void DistributeParamsPass::readResults() {
-  Builder attributes(&getContext());
   results.assign({stepReturn.getOperand(0)});
-  resultAttributes.assign({attributes.getDictionaryAttr(attributes.getNamedAttr(attrs::kRole, attributes.getStringAttr("loss")))});
+  updatedArguments.clear();
   unsigned next = 1;
   for (; next < stepReturn.getNumOperands(); ++next) {
     auto name = step.getResultAttrOfType<StringAttr>(next, attrs::kName);
     if (!name)
       break;
-    NamedAttribute sorted[] = {{nameName, name}, {roleName, attributes.getStringAttr("buffer")}};
     results.push_back(stepReturn.getOperand(next));
-    resultAttributes.push_back(DictionaryAttr::getWithSorted(&getContext(), sorted));
+    updatedArguments.push_back(step.getArgument(llvm::find(names, name) - names.begin()));
   }
   gradientOf.clear();
   for (auto [parameter, gradient] : llvm::zip(parameters, stepReturn.getOperands().drop_front(next)))

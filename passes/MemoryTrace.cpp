@@ -182,16 +182,14 @@ void Trace::keep(func::CallOp part, const Storages &made) {
     if (value.getDefiningOp() != part)
       continue;
     const Storage &storage = made[cast<OpResult>(value).getResultNumber()];
-    DictionaryAttr attributes = stage.getResultAttrDict(index);
-    bool updates = false;
-    for (unsigned k = 0; k < stage.getNumArguments(); ++k)
-      if (attributes && stage.getArgAttrDict(k) == attributes) {
-        arguments[k] = {storage};
-        storage->interval().category = categoryOf(stage.getArgAttrOfType<StringAttr>(k, attrs::kRole).getValue());
-        updates = true;
-      }
-    if (!updates)
+    auto updated = stage.getResultAttrOfType<IntegerAttr>(index, attrs::kUpdates);
+    if (!updated) {
       losses.push_back(storage);
+      continue;
+    }
+    auto role = stage.getArgAttrOfType<StringAttr>(updated.getInt(), attrs::kRole);
+    storage->interval().category = categoryOf(role ? role.getValue() : "");
+    arguments[updated.getInt()] = {storage};
   }
 }
 

@@ -21,12 +21,17 @@ struct ValueFacts {
 /// Bytes in use, and of which kinds.
 struct Live {
   int64_t total = 0, results = 0, saved = 0;
-  void add(const ValueFacts &value, int64_t sign) {
-    total += sign * value.size;
+  void add(const ValueFacts &value) {
+    total += value.size;
     if (value.lastUse == kEscapes)
-      results += sign * value.size;
+      results += value.size;
     if (value.isSaved)
-      saved += sign * value.size;
+      saved += value.size;
+  }
+  void operator-=(const Live &other) {
+    total -= other.total;
+    results -= other.results;
+    saved -= other.saved;
   }
 };
 
@@ -54,6 +59,7 @@ private:
   void enter(func::CallOp call, size_t index);
   void create(unsigned value);
   void sweep();
+  void describePeak();
   void describeResults();
 
   MemoryWalk &walk;
@@ -62,7 +68,9 @@ private:
   DenseMap<Value, unsigned> numbers;
   SmallVector<ValueFacts, 0> values;
   Live live;
-  std::vector<SmallVector<unsigned, 2>> freedAt; ///< storages, by index of an op
+  std::vector<Live> freedAt; ///< by index of an op
+  Operation *peakOp = nullptr;
+  const FunctionMemory *peakCallee = nullptr; ///< if the op is a call
 };
 
 } // namespace
@@ -153,17 +161,17 @@ void Walk::enter(func::CallOp call, size_t index) {
   memory.peak = kept.total + callee.peak;
   memory.peakResults = kept.results;
   memory.peakSaved = kept.saved + callee.peakSaved;
-  auto block = call->getAttrOfType<StringAttr>(attrs::kBlock);
-  memory.peakOp = (block ? block.str() + ": " : "") + callee.peakOp;
+  peakOp = call;
+  peakCallee = &callee;
 }
 
 void Walk::create(unsigned value) {
   const ValueFacts &facts = values[value];
   if (facts.root != value || facts.lastUse == kNever)
     return;
-  live.add(facts, 1);
+  live.add(facts);
   if (facts.lastUse != kEscapes)
-    freedAt[facts.lastUse].push_back(value);
+    freedAt[facts.lastUse].add(facts);
 }
 
 void Walk::sweep() {
@@ -171,14 +179,10 @@ void Walk::sweep() {
   for (; next < body.getNumArguments(); ++next)
     create(next);
   size_t index = 0;
-  Operation *peakOp = nullptr;
   for (Operation &op : body.without_terminator()) {
     auto call = dyn_cast<func::CallOp>(op);
-    int64_t before = memory.peak;
     if (call)
       enter(call, index);
-    if (memory.peak != before)
-      peakOp = nullptr;
     for (unsigned i = 0, e = op.getNumResults(); i < e; ++i, ++next)
       create(next);
     auto work = dyn_cast<WorkOpInterface>(op);
@@ -188,13 +192,18 @@ void Walk::sweep() {
       memory.peakResults = live.results;
       memory.peakSaved = live.saved;
       peakOp = &op;
+      peakCallee = nullptr;
     }
-    for (unsigned freed : freedAt[index])
-      live.add(values[freed], -1);
-    ++index;
+    live -= freedAt[index++];
   }
-  if (peakOp)
-    memory.peakOp = describeOp(*peakOp);
+  describePeak();
+}
+
+void Walk::describePeak() {
+  if (!peakOp)
+    return;
+  auto block = peakCallee ? peakOp->getAttrOfType<StringAttr>(attrs::kBlock) : StringAttr();
+  memory.peakOp = (block ? block.str() + ": " : "") + (peakCallee ? peakCallee->peakOp : describeOp(*peakOp));
 }
 
 void Walk::describeResults() {

@@ -32,7 +32,6 @@ private:
   void countArguments();
   void measureForward();
   ConsumedStorages storagesOfBackward();
-  int64_t countResults(func::CallOp call);
   void visit(const char *phase, const FunctionMemory &running, StageMemory beside, int64_t ownSaved);
 
   func::FuncOp stage;
@@ -74,13 +73,6 @@ void StagePlan::countArguments() {
   }
 }
 
-int64_t StagePlan::countResults(func::CallOp call) {
-  int64_t total = 0;
-  for (int64_t size : walk.of(call).resultBytes)
-    total += size;
-  return total;
-}
-
 // Each storage that the forward returns once: the loss stays to the end, what the backward reads until it is done.
 void StagePlan::measureForward() {
   const FunctionMemory &facts = walk.of(forward);
@@ -88,10 +80,8 @@ void StagePlan::measureForward() {
   auto results = stage.getBody().front().getTerminator()->getOperands();
   for (auto [number, result] : llvm::enumerate(forward.getResults())) {
     isSaved[facts.firstResult[number]] |= llvm::is_contained(result.getUsers(), backward);
-    if (auto returned = llvm::find(results, result); returned != results.end()) {
-      auto role = stage.getResultAttrOfType<StringAttr>(returned - results.begin(), attrs::kRole);
-      isLoss[facts.firstResult[number]] |= !role || role == "loss";
-    }
+    if (auto returned = llvm::find(results, result); returned != results.end())
+      isLoss[facts.firstResult[number]] |= !stage.getResultAttr(returned - results.begin(), attrs::kUpdates);
   }
   for (auto [number, size] : llvm::enumerate(facts.resultBytes))
     if (isLoss[number])
@@ -104,10 +94,12 @@ void StagePlan::measureForward() {
 ConsumedStorages StagePlan::storagesOfBackward() {
   ConsumedStorages consumed(backward.getNumOperands());
   DenseMap<Value, unsigned> owners;
+  if (!forward)
+    return consumed;
+  const FunctionMemory &facts = walk.of(forward);
   for (auto [number, operand] : llvm::enumerate(backward.getOperands())) {
-    if (!forward || operand.getDefiningOp() != forward)
+    if (operand.getDefiningOp() != forward)
       continue;
-    const FunctionMemory &facts = walk.of(forward);
     unsigned first = facts.firstResult[cast<OpResult>(operand).getResultNumber()];
     int64_t size = facts.resultBytes[first];
     if (facts.resultArgument[first] < 0 &&
@@ -129,6 +121,13 @@ void StagePlan::visit(const char *phase, const FunctionMemory &running, StageMem
   worst.peakOp = running.peakOp;
 }
 
+static int64_t resultBytes(const FunctionMemory &memory) {
+  int64_t total = 0;
+  for (int64_t size : memory.resultBytes)
+    total += size;
+  return total;
+}
+
 StageMemory StagePlan::plan() {
   worst = base;
   StageMemory now = base;
@@ -138,7 +137,7 @@ StageMemory StagePlan::plan() {
   };
   if (load) {
     visit("load", withoutResults(walk.of(load)), now, 0);
-    now.parameters += countResults(load);
+    now.parameters += resultBytes(walk.of(load));
   }
   if (forward)
     measureForward();
@@ -153,8 +152,7 @@ StageMemory StagePlan::plan() {
     }
     now.activations -= saved;
     visit("backward", backwardMemory, now, backwardMemory.peakSaved);
-    if (backward)
-      now.gradients += countResults(backward);
+    now.gradients += resultBytes(backwardMemory);
   }
   if (update)
     visit("optimizer", withoutResults(walk.of(update)), now, 0);

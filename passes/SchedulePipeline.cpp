@@ -158,7 +158,14 @@ void SchedulePipelinePass::outlineStage(func::FuncOp step, int64_t stage, const 
   for (auto [number, value] : llvm::enumerate(step.getBody().front().getTerminator()->getOperands()))
     if (auto it = inStage.find(value); it != inStage.end() && value.getDefiningOp()) {
       results.push_back(it->second);
-      resultAttributes.push_back(step.getResultAttrDict(number));
+      auto updated = step.getResultAttrOfType<IntegerAttr>(number, attrs::kUpdates);
+      if (!updated) {
+        resultAttributes.push_back(step.getResultAttrDict(number));
+        continue;
+      }
+      auto own = cast<BlockArgument>(stageValue(step.getArgument(updated.getInt())));
+      resultAttributes.push_back(
+          builder.getDictionaryAttr(builder.getNamedAttr(attrs::kUpdates, builder.getI64IntegerAttr(own.getArgNumber()))));
     }
   builder.setInsertionPointToEnd(stageBody);
   builder.create<func::ReturnOp>(loc, results);

@@ -67,13 +67,10 @@ absl::StatusOr<StageFacts> StageFacts::read(func::FuncOp stage, const ParallelCo
   if (facts.backward)
     facts.carried = findCarried(facts.backward, stage->getParentOfType<ModuleOp>().lookupSymbol<func::FuncOp>(facts.backward.getCallee()));
   for (unsigned i = 0; i < stage.getNumResults(); ++i) {
-    DictionaryAttr attributes = stage.getResultAttrDict(i);
-    int64_t updated = -1;
-    for (unsigned k = 0; k < stage.getNumArguments() && updated < 0; ++k)
-      if (attributes && stage.getArgAttrDict(k) == attributes)
-        updated = k;
-    bool isLoss = attributes && attributes.getAs<StringAttr>(attrs::kRole) && attributes.getAs<StringAttr>(attrs::kRole) == "loss";
-    if (updated < 0 && !isLoss)
+    auto attribute = stage.getResultAttrOfType<IntegerAttr>(i, attrs::kUpdates);
+    auto role = stage.getResultAttrOfType<StringAttr>(i, attrs::kRole);
+    int64_t updated = attribute ? attribute.getInt() : -1;
+    if (updated >= stage.getNumArguments() || (!attribute && !(role && role == "loss")))
       return absl::InvalidArgumentError(
           absl::StrCat("result ", i, " of @", stage.getName().str(), " is neither the loss nor the next value of an argument"));
     facts.updates.push_back(updated);

@@ -17,7 +17,21 @@ using namespace moai;
 #include "moai/IR/MoaiAttrs.cpp.inc"
 #include "moai/IR/MoaiInterfaces.cpp.inc"
 
+namespace {
+/// A module's optimizer is spelled once, as #optimizer.
+struct AsmInterface : public OpAsmDialectInterface {
+  using OpAsmDialectInterface::OpAsmDialectInterface;
+  AliasResult getAlias(Attribute attribute, raw_ostream &os) const override {
+    if (!isa<OptimizerPolicyAttr>(attribute))
+      return AliasResult::NoAlias;
+    os << "optimizer";
+    return AliasResult::FinalAlias;
+  }
+};
+} // namespace
+
 void MoaiDialect::initialize() {
+  addInterfaces<AsmInterface>();
   addTypes<
 #define GET_TYPEDEF_LIST
 #include "moai/IR/MoaiTypes.cpp.inc"

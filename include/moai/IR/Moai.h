@@ -54,6 +54,7 @@ inline constexpr llvm::StringLiteral kBlock = "moai.block";         ///< call: n
 inline constexpr llvm::StringLiteral kSeed = "moai.seed";           ///< op: the gradient of the loss itself, from which all others come
 inline constexpr llvm::StringLiteral kPosition = "moai.position";   ///< op of @step: number of the forward op it belongs to
 inline constexpr llvm::StringLiteral kPart = "moai.part";           ///< op of @step: load or update, outside the micro-batches
+inline constexpr llvm::StringLiteral kUpdates = "moai.updates";     ///< result: number of the argument whose next value it is
 inline constexpr llvm::StringLiteral kRecompute = "moai.recompute"; ///< op: runs a second time, in the backward
 inline constexpr llvm::StringLiteral kSchedule = "moai.schedule";   ///< stage function: +k forward, -k backward of micro-batch k, from 1
 inline constexpr llvm::StringLiteral kMemory = "moai.memory";       ///< stage function: planned bytes by category

@@ -58,8 +58,8 @@ def DistributeParams : Moai_Pass<"moai-distribute-params"> {
   let description = [{
     Requires moai.stage; follows moai.optimizer (AdamW in exported types without). With zero >= 1 parameters arrive as flat
     shards, are gathered once per step, and their gradients are reduce-scattered and updated in shards; otherwise gradients
-    are all-reduced and updated whole. Afterwards @step returns the loss (role `loss`), buffers that it changes and the
-    next value of each parameter, master and state, each result with the name and role of its argument.
+    are all-reduced and updated whole. Afterwards @step returns the loss (role `loss`), and the next value of each
+    buffer, parameter, master and state that it changes; moai.updates gives the number of the argument.
   }];
 }
 
