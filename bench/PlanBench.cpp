@@ -4,6 +4,7 @@
 #include "mlir/Pass/PassManager.h"
 #include "moai/CostModel/GraphCost.h"
 #include "moai/CostModel/StepTime.h"
+#include "moai/Passes/MemoryTrace.h"
 #include "moai/Passes/Pipelines.h"
 #include "moai/Planner/Planner.h"
 
@@ -21,15 +22,95 @@ PlanRequest reproducedRun() {
 
 ImportedModel importGraph(const char *path, mlir::MLIRContext &context) { return orDie(importPt2(path, {}, context)); }
 
+// Repeats or drops the calls of the model's block until there are so many layers.
+void resizeLayers(mlir::ModuleOp module, size_t layers) {
+  auto step = module.lookupSymbol<mlir::func::FuncOp>("step");
+  mlir::Block &body = step.getBody().front();
+  llvm::SmallVector<mlir::func::CallOp> calls(step.getOps<mlir::func::CallOp>());
+  while (calls.size() > layers) {
+    mlir::func::CallOp last = calls.pop_back_val();
+    last->replaceAllUsesWith(mlir::ValueRange(calls.back().getResults()));
+    last->erase();
+  }
+  llvm::SmallVector<mlir::Attribute> attributes;
+  for (unsigned i = 0; i < step.getNumArguments(); ++i)
+    attributes.push_back(step.getArgAttrDict(i));
+  auto isParameter = [&](unsigned argument) {
+    return llvm::cast<mlir::DictionaryAttr>(attributes[argument]).get(attrs::kRole) ==
+           mlir::StringAttr::get(step.getContext(), "parameter");
+  };
+  while (calls.size() < layers) {
+    mlir::func::CallOp last = calls.back();
+    mlir::OpBuilder builder(last->getContext());
+    builder.setInsertionPointAfter(last);
+    auto next = llvm::cast<mlir::func::CallOp>(builder.clone(*last));
+    last.getResult(0).replaceAllUsesExcept(next.getResult(0), next);
+    for (mlir::OpOperand &operand : next->getOpOperands()) {
+      auto argument = llvm::dyn_cast<mlir::BlockArgument>(operand.get());
+      if (operand.get() == calls[calls.size() - 2].getResult(0))
+        operand.set(last.getResult(0));
+      else if (argument && isParameter(argument.getArgNumber())) {
+        attributes.push_back(attributes[argument.getArgNumber()]);
+        operand.set(body.addArgument(argument.getType(), argument.getLoc()));
+      }
+    }
+    calls.push_back(next);
+  }
+  step.setFunctionType(mlir::FunctionType::get(module.getContext(), body.getArgumentTypes(), step.getFunctionType().getResults()));
+  step.setAllArgAttrs(attributes);
+}
+
+// Reverse mode of a graph of so many layers, its copy apart.
 void backward(benchmark::State &state) {
   BenchContext context;
   ImportedModel model = importGraph(MOAI_MODELS "/qwen1.5-7b.pt2", context);
+  resizeLayers(*model.module, static_cast<size_t>(state.range(0)));
   for (auto _ : state) {
+    state.PauseTiming();
     mlir::OwningOpRef<mlir::ModuleOp> module = model.module->clone();
+    state.ResumeTiming();
     orDie(buildTrainingGraph(*module));
+    state.PauseTiming();
+    module = nullptr;
+    state.ResumeTiming();
   }
 }
-BENCHMARK(backward)->Name("BuildBackward/qwen1.5-7b")->Unit(benchmark::kMillisecond);
+BENCHMARK(backward)->Name("BuildBackward/layers")->Arg(10)->Arg(32)->Arg(1000)->Unit(benchmark::kMillisecond);
+
+// The peak of a step of so many layers on one device, and its op; blocks are looked at anew.
+void planMemory(benchmark::State &state) {
+  BenchContext context;
+  ImportedModel model = importGraph(MOAI_MODELS "/qwen1.5-7b.pt2", context);
+  resizeLayers(*model.module, static_cast<size_t>(state.range(0)));
+  orDie(buildTrainingGraph(*model.module));
+  std::string reason;
+  PlanRequest request = reproducedRun();
+  auto program = compileCandidate(*model.module, ParallelConfig(), request, reason);
+  for (auto _ : state) {
+    CandidateAnalyses analyses(request.accelerator, model.summary.binding, 1, 0);
+    mlir::PassManager manager(&context, mlir::ModuleOp::getOperationName());
+    manager.enableVerifier(false);
+    manager.addPass(createPlanMemory(analyses));
+    if (mlir::failed(manager.run(*program)))
+      std::exit(1);
+  }
+}
+BENCHMARK(planMemory)->Name("PlanMemory/layers")->Arg(10)->Arg(32)->Arg(1000)->Unit(benchmark::kMillisecond);
+
+// Every storage of the same step, with its offset.
+void traceStep(benchmark::State &state) {
+  BenchContext context;
+  ImportedModel model = importGraph(MOAI_MODELS "/qwen1.5-7b.pt2", context);
+  orDie(buildTrainingGraph(*model.module));
+  std::string reason;
+  auto program = compileCandidate(*model.module, ParallelConfig(), reproducedRun(), reason);
+  auto stage = program->lookupSymbol<mlir::func::FuncOp>("stage0");
+  size_t ops = 0;
+  for (auto _ : state)
+    ops += traceMemory(stage, {}).use.size();
+  state.counters["op"] = benchmark::Counter(static_cast<double>(ops), benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+}
+BENCHMARK(traceStep)->Name("MemoryTrace/qwen1.5-7b")->Unit(benchmark::kMillisecond);
 
 // One candidate, from a copy of the training graph to programs with memory plans.
 void compile(benchmark::State &state, const char *text) {
@@ -73,44 +154,6 @@ void cost(benchmark::State &state) {
   }
 }
 BENCHMARK(cost)->Name("Cost/per_candidate")->Unit(benchmark::kMicrosecond);
-
-// Repeats or drops the calls of the model's block until there are so many layers.
-void resizeLayers(mlir::ModuleOp module, size_t layers) {
-  auto step = module.lookupSymbol<mlir::func::FuncOp>("step");
-  mlir::Block &body = step.getBody().front();
-  llvm::SmallVector<mlir::func::CallOp> calls(step.getOps<mlir::func::CallOp>());
-  while (calls.size() > layers) {
-    mlir::func::CallOp last = calls.pop_back_val();
-    last->replaceAllUsesWith(mlir::ValueRange(calls.back().getResults()));
-    last->erase();
-  }
-  llvm::SmallVector<mlir::Attribute> attributes;
-  for (unsigned i = 0; i < step.getNumArguments(); ++i)
-    attributes.push_back(step.getArgAttrDict(i));
-  auto isParameter = [&](unsigned argument) {
-    return llvm::cast<mlir::DictionaryAttr>(attributes[argument]).get(attrs::kRole) ==
-           mlir::StringAttr::get(step.getContext(), "parameter");
-  };
-  while (calls.size() < layers) {
-    mlir::func::CallOp last = calls.back();
-    mlir::OpBuilder builder(last->getContext());
-    builder.setInsertionPointAfter(last);
-    auto next = llvm::cast<mlir::func::CallOp>(builder.clone(*last));
-    last.getResult(0).replaceAllUsesExcept(next.getResult(0), next);
-    for (mlir::OpOperand &operand : next->getOpOperands()) {
-      auto argument = llvm::dyn_cast<mlir::BlockArgument>(operand.get());
-      if (operand.get() == calls[calls.size() - 2].getResult(0))
-        operand.set(last.getResult(0));
-      else if (argument && isParameter(argument.getArgNumber())) {
-        attributes.push_back(attributes[argument.getArgNumber()]);
-        operand.set(body.addArgument(argument.getType(), argument.getLoc()));
-      }
-    }
-    calls.push_back(next);
-  }
-  step.setFunctionType(mlir::FunctionType::get(module.getContext(), body.getArgumentTypes(), step.getFunctionType().getResults()));
-  step.setAllArgAttrs(attributes);
-}
 
 // All 16 candidates on one thread, from the imported graph to the choice.
 void planLayers(benchmark::State &state) {

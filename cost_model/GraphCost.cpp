@@ -144,8 +144,9 @@ StageProgram GraphCost::measureStage(func::FuncOp stage) {
     else if (part == "backward") {
       program.backwardSeconds = seconds(function);
       program.recomputeSeconds = recomputeSeconds(function);
-    } else if (part == "update")
-      program.updateSeconds = seconds(function);
+    } else {
+      program.updateSeconds += seconds(function); // masters cast by the load, and the update
+    }
     for (Operation &op : function.getBody().front()) {
       addCollective(&op, bytes, program.collectives);
       if (auto send = dyn_cast<SendOp>(op); send && part == "forward")

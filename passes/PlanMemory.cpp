@@ -39,7 +39,8 @@ private:
   ArrayRef<int64_t> tasks;
   func::CallOp load, forward, backward, update;
   StageMemory base, worst;
-  int64_t saved = 0, loss = 0; ///< of one micro-batch
+  DenseMap<Value, unsigned> returned; ///< by the stage's function: number of its first result
+  int64_t saved = 0, loss = 0;        ///< of one micro-batch
 };
 
 } // namespace
@@ -50,6 +51,8 @@ StagePlan::StagePlan(func::FuncOp stage, MemoryWalk &walk, const MemoryModel &mo
     StringRef part = call.getCallee().rsplit('.').second;
     (part == "load" ? load : part == "forward" ? forward : part == "backward" ? backward : update) = call;
   }
+  for (auto [number, value] : llvm::enumerate(stage.getBody().front().getTerminator()->getOperands()))
+    returned.try_emplace(value, number);
   base.workspace = model.workspaceBytes;
   countArguments();
 }
@@ -77,11 +80,10 @@ void StagePlan::countArguments() {
 void StagePlan::measureForward() {
   const FunctionMemory &facts = walk.of(forward);
   SmallVector<bool> isSaved(forward.getNumResults()), isLoss(forward.getNumResults());
-  auto results = stage.getBody().front().getTerminator()->getOperands();
   for (auto [number, result] : llvm::enumerate(forward.getResults())) {
     isSaved[facts.firstResult[number]] |= llvm::is_contained(result.getUsers(), backward);
-    if (auto returned = llvm::find(results, result); returned != results.end())
-      isLoss[facts.firstResult[number]] |= !stage.getResultAttr(returned - results.begin(), attrs::kUpdates);
+    if (auto it = returned.find(result); it != returned.end())
+      isLoss[facts.firstResult[number]] |= !stage.getResultAttr(it->second, attrs::kUpdates);
   }
   for (auto [number, size] : llvm::enumerate(facts.resultBytes))
     if (isLoss[number])
@@ -102,8 +104,7 @@ ConsumedStorages StagePlan::storagesOfBackward() {
       continue;
     unsigned first = facts.firstResult[cast<OpResult>(operand).getResultNumber()];
     int64_t size = facts.resultBytes[first];
-    if (facts.resultArgument[first] < 0 &&
-        !llvm::is_contained(stage.getBody().front().getTerminator()->getOperands(), forward->getResult(first)))
+    if (facts.resultArgument[first] < 0 && !returned.count(forward->getResult(first)))
       consumed[number] = {size, owners.try_emplace(forward->getResult(first), number).first->second, /*isSaved=*/true};
   }
   return consumed;

@@ -37,12 +37,14 @@ static int64_t temporariesOf(const ModelSummary &model, OptimizerImplementation 
   return 0;
 }
 
-StageMemory moai::peakOfPyTorchStep(const ModelSummary &model, const StageMemory &stage, OptimizerImplementation implementation) {
+StageMemory moai::peakOfPyTorchStep(const ModelSummary &model, const StageMemory &stage, int64_t numMicroBatches,
+                                    OptimizerImplementation implementation) {
   constexpr int64_t kStepCounter = 4, kLoss = 4;
   StageMemory start;
   start.parameters = stage.parameters;
   start.buffers = stage.buffers;
-  start.inputs = stage.inputs;
+  start.inputs = stage.inputs / numMicroBatches; // loaded one by one
+  start.gradients = numMicroBatches > 1 ? trainedBytes(model) : 0;
   start.optimizerStates = stage.optimizerStates + kStepCounter * static_cast<int64_t>(model.trainedTensorBytes.size());
   start.saved = stage.saved;
   start.forwardPeak = stage.forwardPeak;

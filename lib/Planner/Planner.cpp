@@ -96,9 +96,9 @@ static absl::StatusOr<std::vector<ParallelConfig>> candidatesFor(const PlanReque
   if (request.pytorchStep && (!keepsExported || request.optimizer.kind == OptimizerKind::Sgd || request.optimizer.maxGradientNorm > 0))
     return absl::InvalidArgumentError("the memory of PyTorch's step on a CPU is known for adamw and adam in exported types without "
                                       "clipping; leave --memory-model out for others");
-  if (request.pytorchStep && (config.numDevices() > 1 || config.numMicroBatches > 1 || config.zero > 0))
-    return absl::InvalidArgumentError("the memory of PyTorch's step on a CPU is known for one device, one micro-batch and zero=0; "
-                                      "leave --memory-model out for others");
+  if (request.pytorchStep && (config.numDevices() > 1 || config.zero > 0))
+    return absl::InvalidArgumentError("the memory of PyTorch's step on a CPU is known for one device and zero=0; leave --memory-model "
+                                      "out for others");
   for (const auto &[name, value, most] : {std::tuple("tensor_parallel", config.tensorParallel, 1),
                                           {"context_parallel", config.contextParallel, 1},
                                           {"expert_parallel", config.expertParallel, 1},
@@ -163,7 +163,8 @@ absl::StatusOr<Plan> moai::planModel(mlir::ModuleOp module, const ModelSummary &
     }
   plan.selected = isGiven ? std::optional<size_t>(0) : SelectBestGraphFromCandidates(plan.candidates);
   if (request.pytorchStep)
-    plan.stepMemory = peakOfPyTorchStep(model, plan.candidates[*plan.selected].stages[0].memory, *request.pytorchStep);
+    plan.stepMemory =
+        peakOfPyTorchStep(model, plan.candidates[*plan.selected].stages[0].memory, request.config->numMicroBatches, *request.pytorchStep);
   plan.elapsed.selectMs = selectTime.milliseconds();
   info(absl::StrFormat("Elapsed Time to compute cost for survived candidates = %d [ms]", std::lround(plan.elapsed.selectMs)));
   info("SelectBestGraphFromCandidates finished.");

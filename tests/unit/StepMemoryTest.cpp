@@ -14,6 +14,7 @@ struct Row {
   int64_t saved; ///< "Activation" at the end of the forward
   const char *peakPhase;
   int64_t peak;
+  int64_t microBatches = 1; ///< of `batch` samples each
 };
 
 // PyTorch 2.13, CPU build, Transformers 5.23. With full recomputation the Llama rows hold the position ids that Transformers
@@ -39,6 +40,7 @@ const Row kRows[] = {
     {"bert-large-autocast", 4, 512, "none", OptimizerImplementation::Foreach, 2961014792, "backward", 7483223272},
     {"bert-large-autocast", 1, 512, "full", OptimizerImplementation::Foreach, 183748616, "optimizer", 6703507124},
     {"bert-large-autocast", 4, 512, "full", OptimizerImplementation::Foreach, 541163528, "optimizer", 6703531700},
+    {"gpt2", 1, 1024, "none", OptimizerImplementation::Foreach, 737980100, "backward", 2144818828, 4},
     {"gpt2", 4, 1024, "none", OptimizerImplementation::ForLoop, 2951928536, "backward", 5343813928},
     {"gpt2", 4, 1024, "none", OptimizerImplementation::Fused, 2951928536, "backward", 5343813928},
     {"vit-large-patch16-224", 8, 0, "none", OptimizerImplementation::Foreach, 1248633768, "backward", 3097093032},
@@ -59,16 +61,17 @@ const Row kCudaRows[] = {
 void expectPyTorchs(const Row &row, AutocastDevice autocast) {
   TestContext context;
   ImportOptions options;
-  options.batch = row.batch;
+  options.batch = row.batch * row.microBatches;
   options.autocast = autocast;
   if (row.sequence)
     options.sequenceLength = row.sequence;
   ImportedModel model = importTestGraph(row.graph, context, options);
   PlanRequest request;
   request.accelerator = *resolveAccelerator("h100");
-  request.globalBatches = {row.batch};
+  request.globalBatches = {row.batch * row.microBatches};
   request.log = false;
-  request.config = *deriveConfig(std::string("recomputation=") + row.recomputation, 1, row.batch);
+  request.config = *deriveConfig("num_micro_batches=" + std::to_string(row.microBatches) + ",recomputation=" + row.recomputation, 1,
+                                 row.batch * row.microBatches);
   request.pytorchStep = row.optimizer;
   auto plan = planModel(*model.module, model.summary, request);
   ASSERT_TRUE(plan.ok()) << plan.status();

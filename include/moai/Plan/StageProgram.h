@@ -23,7 +23,7 @@ struct StageProgram {
   double forwardSeconds = 0;   ///< kernels of one micro-batch
   double backwardSeconds = 0;  ///< recomputation included
   double recomputeSeconds = 0; ///< of them
-  double updateSeconds = 0;    ///< optimizer kernels, once per step
+  double updateSeconds = 0;    ///< optimizer kernels and casts of masters, once per step
   int64_t sendBytes = 0;       ///< to the next stage, one micro-batch; gradients come back in the same size
   std::vector<StageCollective> collectives;
   StageOrder order;
