@@ -37,6 +37,8 @@ absl::StatusOr<std::unique_ptr<DeviceGrid>> DeviceGrid::create(ModuleOp program,
   if (!config)
     return absl::InvalidArgumentError("the module has no moai.config, so it is no compiled candidate");
   state->config = *parseConfig(config.getText());
+  if (state->config.numDevices() != state->config.numStages * state->config.dataParallel)
+    return absl::InvalidArgumentError("the configuration splits by other axes than stages and data, which devices can't run");
   addAllKernels(state->kernels);
   for (int64_t stage = 0; stage < state->config.numStages; ++stage) {
     auto function = program.lookupSymbol<func::FuncOp>(absl::StrCat("stage", stage));

@@ -100,10 +100,10 @@ void moai::printReport(const Plan &plan, llvm::raw_ostream &os) {
                              {"optimizer", best.cost.optimizer}})
     if (share.seconds / best.stepSeconds >= 0.001)
       os << absl::StrFormat("  %s %.1f %%", share.name, 100 * share.seconds / best.stepSeconds);
-  os << "\n\n   stage  parameters  gradients  optimizer  activations  temporary     total (GiB per device)   at\n";
+  os << "\n\n   stage  parameters  gradients  optimizer  activations  temporary     total  peak in the   (GiB per device)\n";
   for (auto [index, stage] : llvm::enumerate(best.stages)) {
     const StageMemory &m = stage.memory;
-    os << absl::StrFormat("   %5d  %10.1f  %9.1f  %9.1f  %11.1f  %9.1f  %8.1f                    %s\n", index,
+    os << absl::StrFormat("   %5d  %10.1f  %9.1f  %9.1f  %11.1f  %9.1f  %8.1f  %s\n", index,
                           toGiB(m.parameters + m.buffers + m.inputs), toGiB(m.gradients), toGiB(m.optimizerStates), toGiB(m.activations),
                           toGiB(m.temporaries + m.workspace), toGiB(m.total()), m.peakPhase);
   }

@@ -88,6 +88,16 @@ static absl::Status nothingFits(const Plan &plan) {
       toString(nearest->config.recomputation), toMiB(nearest->rejected->bytesOver), nearest->rejected->reason, advice));
 }
 
+absl::Status moai::checkSupported(const ParallelConfig &config) {
+  for (const auto &[name, value, most] : {std::tuple("tensor_parallel", config.tensorParallel, 1),
+                                          {"context_parallel", config.contextParallel, 1},
+                                          {"expert_parallel", config.expertParallel, 1},
+                                          {"zero", config.zero, 1}})
+    if (value > most)
+      return absl::InvalidArgumentError(absl::StrCat(name, " is ", value, ", but moai splits by ", most, " at most so far"));
+  return absl::OkStatus();
+}
+
 static absl::StatusOr<std::vector<ParallelConfig>> candidatesFor(const PlanRequest &request) {
   if (!request.config)
     return enumerateMoaiSpace({request.accelerator.numDevices, request.accelerator.numNodes(), request.globalBatches, request.generation});
@@ -99,12 +109,8 @@ static absl::StatusOr<std::vector<ParallelConfig>> candidatesFor(const PlanReque
   if (request.pytorchStep && (config.numDevices() > 1 || config.zero > 0))
     return absl::InvalidArgumentError("the memory of PyTorch's step on a CPU is known for one device and zero=0; leave --memory-model "
                                       "out for others");
-  for (const auto &[name, value, most] : {std::tuple("tensor_parallel", config.tensorParallel, 1),
-                                          {"context_parallel", config.contextParallel, 1},
-                                          {"expert_parallel", config.expertParallel, 1},
-                                          {"zero", config.zero, 1}})
-    if (value > most)
-      return absl::InvalidArgumentError(absl::StrCat(name, " is ", value, ", but moai splits by ", most, " at most so far"));
+  if (absl::Status status = checkSupported(config); !status.ok())
+    return status;
   return std::vector<ParallelConfig>{config};
 }
 

@@ -360,7 +360,14 @@ class MemoryModel(BadInput):
         self.refuse_flags("give --config as well", *one, "--memory-model=pytorch-cpu")
         self.refuse_flags("--optimizer-implementation=slow is not known", *one, "--config=", "--memory-model=pytorch-cpu", "--optimizer-implementation=slow")
         self.refuse_flags("give that as well", *one, "--optimizer-implementation=fused")
-        self.refuse_flags("is known for one device, one micro-batch and zero=0", *one, "--config=num_micro_batches=2", "--memory-model=pytorch-cpu", code=1)
+        cpu = ["--memory-model=pytorch-cpu"]
+        self.refuse_flags("is known for one device and zero=0", *one, "--config=zero=1", *cpu, code=1)
+        self.refuse_flags("is known for adamw and adam in exported types without clipping", *one, "--config=", "--precision=mixed", *cpu, code=1)
+        self.refuse_flags("--allocation-granularity=0: expected a whole number from 1 to 2^40", *one, "--allocation-granularity=0")
+        self.refuse_flags("--kernel-workspace=some: expected a whole number from 0 to 2^40", *one, "--kernel-workspace=some")
+        code, printed, errors = run(TINY, *one, "--memory-timeline")
+        self.assertEqual((code, printed), (2, ""))
+        self.assertIn("--memory-timeline writes memory.json into the folder of -o; give that as well", errors)
 
 
 class Run(BadInput):
@@ -383,6 +390,21 @@ class Run(BadInput):
         self.refuse_run("--learning-rate=fast: expected a number", TINY, "--learning-rate=fast", code=2)
         self.refuse_run("--dtype=float8 is not known", TINY, "--dtype=float8", code=2)
         self.refuse_run("--accelerator=h100 is not known; expected none", TINY, "--accelerator=h100", code=2)
+
+    def test_configuration(self):
+        self.refuse_run("--config=stages=2: unknown configuration key 'stages'", TINY, "--config=stages=2")
+        self.refuse_run("expected a divisor of the 8 samples of one data-parallel replica: 1, 2, 4 or 8", TINY, "--config=num_micro_batches=3")
+        self.refuse_run("expected a divisor of the global batch of 7: 1 or 7", TINY, "--global-batch=7", "--config=data_parallel=2")
+        self.refuse_run("tensor_parallel is 2, but moai splits by 1 at most so far", TINY, "--config=tensor_parallel=2")
+        self.refuse_run("zero is 3, but moai splits by 1 at most so far", TINY, "--config=data_parallel=2,zero=3")
+        self.refuse_run("recomputation is to repeat 9 blocks of stage 0, which has 4", TINY, "--config=recomputation=9")
+        self.refuse_run("--global-batch=0: expected a whole number from 1 to 2^40", TINY, "--global-batch=0", code=2)
+        self.refuse_run("--optimizer=sgd,beta1=0.5: sgd has no beta1; leave it out", TINY, "--optimizer=sgd,beta1=0.5", code=2)
+        self.refuse_run("--precision=mixed,state=f8: state is 'f8', expected exported, f32, bf16 or f16", TINY, "--precision=mixed,state=f8", code=2)
+
+    def test_sizes_beyond_memory(self):
+        self.refuse_run("GiB to run, this machine has", GRAPHS / "llama-3-70b.pt2")
+        self.refuse_run("GiB to run, this machine has", TINY, f"--global-batch={2 ** 40}")
 
     def test_unknown_op(self):
         model = json.loads(read_model())

@@ -12,6 +12,7 @@
 #include "moai/Planner/Planner.h"
 #include "moai/Support/CommandLine.h"
 #include "llvm/Support/CommandLine.h"
+#include <unistd.h>
 
 using namespace moai;
 namespace cl = llvm::cl;
@@ -68,6 +69,26 @@ struct Request {
 };
 } // namespace
 
+// What every number takes as a double: parameters with a gradient and two states, and one activation, the largest.
+static absl::Status checkMemory(mlir::ModuleOp trainingGraph, const ModelSummary &summary) {
+  auto step = trainingGraph.lookupSymbol<mlir::func::FuncOp>("step");
+  DimBinding binding = getBinding(trainingGraph);
+  double numbers = static_cast<double>(summary.largestTensorBytes) * static_cast<double>(binding.values[kBatchSymbol]) / 4;
+  for (mlir::BlockArgument argument : step.getArguments()) {
+    auto role = step.getArgAttrOfType<mlir::StringAttr>(argument.getArgNumber(), attrs::kRole);
+    numbers += (role && role == "parameter" ? 4.0 : 1.0) * static_cast<double>(tensorOf(argument).countElements(binding));
+  }
+  constexpr double kGiB = 1 << 30;
+  double needed = numbers * sizeof(double) / kGiB;
+  double present = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE)) / kGiB;
+  if (needed <= present)
+    return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrFormat("its step needs at least %.0f GiB to run, this machine has %.0f; take a smaller model "
+                      "or --global-batch, or plan it with moai-plan, which needs no memory for it",
+                      needed, present));
+}
+
 // Weights and inputs from their files, then from the archive, then random ones.
 static absl::Status fillTensors(ModelTensors &tensors, uint64_t randomSeed) {
   for (bool isWeights : {true, false}) {
@@ -102,6 +123,8 @@ static absl::StatusOr<mlir::OwningOpRef<mlir::ModuleOp>> compile(mlir::ModuleOp 
   auto config = given.ok() ? deriveConfig(configText, given->numDevices(), batch) : given;
   if (!config.ok())
     return absl::InvalidArgumentError(absl::StrCat("--config=", configText.getValue(), ": ", config.status().message()));
+  if (absl::Status status = checkSupported(*config); !status.ok())
+    return absl::InvalidArgumentError(absl::StrCat("--config=", configText.getValue(), ": ", status.message()));
   PlanRequest request;
   // Only where stages are cut depends on it.
   auto device = resolveAccelerator(absl::StrCat("h100:", config->numDevices()));
@@ -140,6 +163,8 @@ static int run(const Request &request) {
   if (request.import.batch)
     setBinding(*imported->module, imported->summary.binding);
   if (absl::Status status = buildTrainingGraph(*imported->module); !status.ok())
+    return failInput(absl::StrCat(model.getValue(), ": ", status.message()));
+  if (absl::Status status = checkMemory(*imported->module, imported->summary); !status.ok())
     return failInput(absl::StrCat(model.getValue(), ": ", status.message()));
   ModelTensors tensors(*imported->module, imported->tiedParameters);
   if (absl::Status status = fillTensors(tensors, request.execute.seed); !status.ok())

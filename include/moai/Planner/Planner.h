@@ -47,6 +47,9 @@ std::optional<size_t> SelectBestGraphFromCandidates(llvm::ArrayRef<Candidate> ca
 /// Marks candidates that use more than the limit on any stage. `devicesPerStage` tells ranks from stages.
 void rejectWhatDoesNotFit(llvm::MutableArrayRef<Candidate> candidates, int64_t memoryLimit);
 
+/// InvalidArgument for a valid configuration that the passes can't compile yet.
+absl::Status checkSupported(const ParallelConfig &config);
+
 /// Compiles one candidate of a training graph: IR in the module's context with one program per stage, for the request's
 /// accelerator and optimizer. Null, with the reason, if a pass refuses. For tools and tests; planModel keeps workers for many.
 mlir::OwningOpRef<mlir::ModuleOp> compileCandidate(mlir::ModuleOp trainingGraph, const ParallelConfig &config, const PlanRequest &request,
