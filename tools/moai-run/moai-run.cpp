@@ -53,7 +53,8 @@ cl::opt<std::string> saveStep("save-step", cl::desc("Where to write loss, gradie
 
 const char *const kOverview =
     "moai-run: executes training steps of an exported model and prints the loss of each.\n\n"
-    "  moai-run MODEL.pt2 --weights=FILE.safetensors --inputs=FILE.safetensors [--steps=N] [--save-step=FILE.safetensors]\n\n"
+    "  moai-run MODEL.pt2 --weights=FILE.safetensors --inputs=FILE.safetensors [--steps=N] [--save-step=FILE.safetensors]\n"
+    "  moai-run MODEL.pt2 --config=num_stages=2,num_micro_batches=4,data_parallel=2,zero=1    # split over virtual devices\n\n"
     "Keys are param.NAME, buffer.NAME, constant.NAME and input.NAME, or plain names. Exit codes: 0 done, 1 the input can't be\n"
     "run, 2 wrong usage.\n";
 
