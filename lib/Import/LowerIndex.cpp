@@ -342,6 +342,7 @@ LoweringRule moai::findLoweringRule(llvm::StringRef target) {
     addViewRules(all);
     addIndexRules(all);
     addRegionRules(all);
+    addResizeRules(all);
     return all;
   }();
   auto it = rules.find(target);

@@ -253,8 +253,7 @@ static void expand(Lowering &l) {
   l.markView("self");
 }
 
-// `repeats[i]` copies along each dimension, one behind the other (or each element `repeats` times in a row).
-static ValueId repeatAlong(Lowering &l, ValueId self, size_t dim, const Dim &repeats, bool interleave) {
+ValueId moai::repeatAlong(Lowering &l, ValueId self, size_t dim, const Dim &repeats, bool interleave) {
   if (repeats.isConstant(1))
     return self;
   if (repeats.isConstant() && (repeats.constant() < 1 || repeats.constant() > (1 << 24)))

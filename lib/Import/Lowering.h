@@ -157,6 +157,10 @@ void addReductionRules(llvm::StringMap<LoweringRule> &rules);
 void addViewRules(llvm::StringMap<LoweringRule> &rules);
 void addRegionRules(llvm::StringMap<LoweringRule> &rules);
 void addIndexRules(llvm::StringMap<LoweringRule> &rules);
+void addResizeRules(llvm::StringMap<LoweringRule> &rules);
+
+/// `repeats` copies along a dimension, one behind the other, or each element `repeats` times in a row.
+ValueId repeatAlong(Lowering &l, ValueId self, size_t dim, const Dim &repeats, bool interleave);
 
 } // namespace moai
 

@@ -293,6 +293,14 @@ TEST(Import, DetachesOnlyWhatDependsOnParameters) {
   EXPECT_GT(countOps<DetachOp>(*importTestGraph("small-nograd", context).module), 0u);
 }
 
+// Antialiased interpolation, and the nearest of five elements for seven.
+TEST(Import, InterpolationThatItCannotExpressStaysOpaque) {
+  TestContext context;
+  EXPECT_THAT(importTestGraph("small-resize-opaque", context).summary.opaqueOps,
+              testing::ElementsAre("aten._upsample_bicubic2d_aa.vec", "aten._upsample_bilinear2d_aa.vec", "aten.upsample_nearest2d.vec"));
+  EXPECT_THAT(importTestGraph("small-resize", context).summary.opaqueOps, testing::IsEmpty());
+}
+
 TEST(Import, NamesTheDimensionsThatCanBeSet) {
   ImportOptions options;
   options.shapes["length"] = 5;
