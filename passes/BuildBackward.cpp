@@ -101,7 +101,7 @@ static Location placeOfGradient(Operation &op) {
 
 // Calls the op's rule. Emits, with the op and a parameter that waits for it, where there is none.
 static LogicalResult buildGradientOf(Operation &op, GradientBuilder &gradients, func::FuncOp step) {
-  if (auto differentiable = dyn_cast<GradientOpInterface>(op)) {
+  if (auto differentiable = dyn_cast<GradientOpInterface>(op); differentiable && differentiable.hasGradientRule()) {
     gradients.location = placeOfGradient(op);
     differentiable.buildGradient(gradients);
     return success();

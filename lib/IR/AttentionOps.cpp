@@ -70,7 +70,7 @@ void AttentionOp::buildGradient(GradientBuilder &gradients) {
   auto backward = gradients.create<AttentionBackwardOp>(
       types, gradients.getGradient(getResult()), gradients.getSaved(getQuery()), gradients.getSaved(getKey()),
       gradients.getSaved(getValue()), gradients.getSaved(getResult()), gradients.getSaved(getLogsumexp()),
-      bias ? gradients.getSaved(bias) : Value(), getMask(), getWindow(), getScale(), getDropout(), getStream());
+      bias ? gradients.getSaved(bias) : Value(), getMask(), getWindow(), getScale(), getDropout(), getStream(), getUnfused());
   for (auto [value, gradient] : llvm::zip(wanted, backward.getGradients()))
     if (gradients.needsGradient(value))
       gradients.accumulate(value, gradient);
@@ -94,8 +94,8 @@ OpWork AttentionBackwardOp::getWork(const DimBinding &binding) {
   work.kernel = OpKernel::Attention;
   work.lowPrecision = isLowPrecision(tensorOf(getQuery()));
   // Five products where the forward has two: a flash kernel computes the scores again. PyTorch has none for a bias that is
-  // trained, or for values of another width; then the scores are kept, and four products do.
-  bool isFlash = getGradients().size() == 3 && tensorOf(getQuery()).getShape()[3] == tensorOf(getValue()).getShape()[3];
+  // trained, for values of another width, or for key heads that are broadcast; then the scores are kept, and four products do.
+  bool isFlash = !getUnfused() && getGradients().size() == 3 && tensorOf(getQuery()).getShape()[3] == tensorOf(getValue()).getShape()[3];
   work.flops = (isFlash ? 2.5 : 2.0) * attentionFlops(tensorOf(getQuery()), tensorOf(getKey()), tensorOf(getValue()), binding);
   return work;
 }

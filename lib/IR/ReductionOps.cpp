@@ -48,6 +48,24 @@ void ReduceOp::buildGradient(GradientBuilder &gradients) {
   }
 }
 
+bool ScanOp::hasGradientRule() { return getKind() == "cumsum"; }
+
+// Each position gets the gradients from there on: all of them without those before it.
+void ScanOp::buildGradient(GradientBuilder &gradients) {
+  SymTensorType input = tensorOf(getInput());
+  Value gradient = gradients.getGradient(getResult());
+  if (gradient.getType() != input)
+    gradient = gradients.create<CastOp>(input, gradient);
+  SmallVector<Dim> summed = llvm::to_vector<4>(input.getShape());
+  summed[getDim()] = 1;
+  int64_t dim = static_cast<int64_t>(getDim());
+  Value total = gradients.create<ReduceOp>(SymTensorType::get(getContext(), summed, input.getElementType()), gradient, "sum",
+                                           ArrayRef<int64_t>{dim}, /*keep_dims=*/true);
+  Value before = gradients.create<ScanOp>(input, gradient, "cumsum", dim);
+  Value after = gradients.elementwise("sub", {total, before}, input);
+  gradients.accumulate(getInput(), gradients.elementwise("add", {after, gradient}, input));
+}
+
 LogicalResult ScanOp::verify() {
   if (failed(expectDimIndex(*this, getDim(), tensorOf(getInput()).getRank())))
     return failure();

@@ -116,7 +116,8 @@ void Emitter::emitOp(const GraphOp &op, DenseMap<ValueId, Value> &values, String
   }
   case OpCode::Attention:
     created = builder.create<AttentionOp>(loc, results[0], results[1], at(0), at(1), at(2), at(3), builder.getStringAttr(op.kind),
-                                          builder.getI64IntegerAttr(ints[0]), f64(floats[0]), f64(floats[1]), noStream);
+                                          builder.getI64IntegerAttr(ints[0]), f64(floats[0]), f64(floats[1]), noStream,
+                                          !more.empty() && more[0] ? builder.getUnitAttr() : UnitAttr());
     break;
   case OpCode::Elementwise:
     created = builder.create<ElementwiseOp>(loc, results[0], operands, op.kind, floats);

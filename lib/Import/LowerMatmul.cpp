@@ -232,6 +232,9 @@ static void attention(Lowering &l) {
                                                     : "full",
                        {query, key, value, mask});
   op.ints = {0};
+  // One key head for all queries, without being told to share it, is broadcast; no fused kernel of PyTorch's takes that.
+  bool isBroadcast = l.graph.dims.isOne(l.dims(key)[1]) && !l.graph.dims.isOne(l.dims(query)[1]) && !l.flag("enable_gqa", false);
+  op.moreInts = {isBroadcast};
   op.floats = {scale, l.number("dropout_p", 0)};
   op.results = {result, logsumexp};
   for (ValueId v : op.results)

@@ -246,6 +246,7 @@ std::vector<Case> viewCases() {
        "%y = moai.insert_slice %a0, %a1 {dim = 1 : i64, start = \"1\", step = 2 : i64} : (T0, T1) -> TY",
        {2, 7}},
       {"pad", {{{2, 3}}}, "%y = moai.pad %a0 {dim = 1 : i64, start = \"1\", step = 2 : i64} : (T0) -> TY", {2, 7}},
+      {"cumsum", {{{2, 3, 4}}}, "%y = moai.scan %a0 {kind = \"cumsum\", dim = 1 : i64} : (T0) -> TY", {2, 3, 4}},
       {"concat", {{{2, 3}}, {{2, 4}}}, "%y = moai.concat %a0, %a1 {dim = 1 : i64} : (T0, T1) -> TY", {2, 7}},
       // In double nothing is rounded, so a cast's gradient is exact.
       {"cast",

@@ -39,6 +39,7 @@ const Counted kCounted[] = {
     // Other families; `s` is 16 where there is one. Backwards of trained biases and of narrower values are not fused.
     {"family-bloom", 6, 0, 29632, 5898240, 17694720},
     {"family-deepseek-v2", 6, 0, 30304, 4890624, 14671872},
+    {"small-mqa", 6, 0, 488, 32640, 97920},
     {"family-falcon", 6, 0, 26944, 5505024, 16711680},
     {"family-gemma2", 6, 0, 22816, 4718592, 14155776},
     {"family-gpt-oss", 6, 0, 65392, 7127040, 21381120},

@@ -43,6 +43,7 @@ def Moai_GradientOpInterface : OpInterface<"GradientOpInterface"> {
     InterfaceMethod<[{Emits the ops that turn gradients of the results into gradients of the operands. The builder says which
       operands need one, hands out forward values (recording them as saved) and takes the results.}],
       "void", "buildGradient", (ins "::moai::GradientBuilder &":$gradients)>,
+    InterfaceMethod<"Whether there is a rule for an op of this kind.", "bool", "hasGradientRule", (ins), "", [{ return true; }]>,
   ];
 }
 

@@ -60,7 +60,8 @@ class Moai_AttentionBase<string mnemonic, list<Trait> traits> : Moai_Op<mnemonic
   string attentionDoc = [{
     `mask` is `causal`, `sliding_window` (of `window` positions, the query's own included), `full`, or `bias` (the operand
     `bias` is added to the scores). Key and value may have fewer heads than the query, by an integer factor. With `dropout`, the
-    probabilities are dropped as the random numbers of `stream` say, which the backward draws again.
+    probabilities are dropped as the random numbers of `stream` say, which the backward draws again. `unfused` says that
+    the framework has no fused kernel for it: its backward keeps the scores instead of computing them again.
   }];
 }
 
@@ -68,7 +69,7 @@ def Moai_AttentionOp : Moai_AttentionBase<"attention", [Pure, Work, Grad, Factor
   let summary = "scaled dot-product attention over [batch, heads, sequence, width]";
   let description = attentionDoc;
   let arguments = (ins Moai_AnyTensor:$query, Moai_AnyTensor:$key, Moai_AnyTensor:$value, Optional<Moai_AnyTensor>:$bias,
-                       StrAttr:$mask, I64Attr:$window, F64Attr:$scale, F64Attr:$dropout, StreamAttr:$stream);
+                       StrAttr:$mask, I64Attr:$window, F64Attr:$scale, F64Attr:$dropout, StreamAttr:$stream, UnitAttr:$unfused);
   let results = (outs Moai_AnyTensor:$result, Moai_AnyTensor:$logsumexp);
 }
 
@@ -77,7 +78,7 @@ def Moai_AttentionBackwardOp : Moai_AttentionBase<"attention_backward", [Pure, W
   let description = attentionDoc;
   let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$query, Moai_AnyTensor:$key, Moai_AnyTensor:$value,
                        Moai_AnyTensor:$result, Moai_AnyTensor:$logsumexp, Optional<Moai_AnyTensor>:$bias, StrAttr:$mask,
-                       I64Attr:$window, F64Attr:$scale, F64Attr:$dropout, StreamAttr:$stream);
+                       I64Attr:$window, F64Attr:$scale, F64Attr:$dropout, StreamAttr:$stream, UnitAttr:$unfused);
   let results = (outs Variadic<Moai_AnyTensor>:$gradients);
 }
 
@@ -115,7 +116,7 @@ def Moai_ReduceOp : Moai_Op<"reduce", [Pure, Streams, Grad]> {
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_ScanOp : Moai_Op<"scan", [Pure, Streams]> {
+def Moai_ScanOp : Moai_Op<"scan", [Pure, Streams, DeclareOpInterfaceMethods<Moai_GradientOpInterface, ["hasGradientRule"]>]> {
   let summary = "running reduction along one dimension";
   let arguments = (ins Moai_AnyTensor:$input, StrAttr:$kind, I64Attr:$dim);
   let results = (outs Moai_AnyTensor:$result);
