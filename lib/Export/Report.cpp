@@ -103,9 +103,9 @@ void moai::printReport(const Plan &plan, llvm::raw_ostream &os) {
   os << "\n\n   stage  parameters  gradients  optimizer  activations  temporary     total  peak in the   (GiB per device)\n";
   for (auto [index, stage] : llvm::enumerate(best.stages)) {
     const StageMemory &m = stage.memory;
-    os << absl::StrFormat("   %5d  %10.1f  %9.1f  %9.1f  %11.1f  %9.1f  %8.1f  %s\n", index,
-                          toGiB(m.parameters + m.buffers + m.inputs), toGiB(m.gradients), toGiB(m.optimizerStates), toGiB(m.activations),
-                          toGiB(m.temporaries + m.workspace), toGiB(m.total()), m.peakPhase);
+    os << absl::StrFormat("   %5d  %10.1f  %9.1f  %9.1f  %11.1f  %9.1f  %8.1f  %s\n", index, toGiB(m.parameters + m.buffers + m.inputs),
+                          toGiB(m.gradients), toGiB(m.optimizerStates), toGiB(m.activations), toGiB(m.temporaries + m.workspace),
+                          toGiB(m.total()), m.peakPhase);
   }
 }
 

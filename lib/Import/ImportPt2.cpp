@@ -238,7 +238,8 @@ static void checkSizes(const TrainingGraph &graph, const DimBinding &planned) {
     }
 }
 
-static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOptions &options, mlir::MLIRContext &context) {
+static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOptions &options, mlir::MLIRContext &context,
+                                            Readings &readings) {
   auto json = readModelJson(path);
   if (!json.ok())
     return json.status();
@@ -266,7 +267,8 @@ static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOp
   constexpr unsigned kMaxRounds = 12;
   for (unsigned round = 0; round < kMaxRounds; ++round) {
     graph.emplace(std::move(dims));
-    Lowering lowering(program, *graph, inputs.symbols, options.autocast == AutocastDevice::Cuda);
+    readings.ambiguous.clear();
+    Lowering lowering(program, *graph, inputs.symbols, readings, options.autocast == AutocastDevice::Cuda);
     lowering.run();
     opaque.clear();
     for (const auto &entry : lowering.getOpaqueTargets())
@@ -317,7 +319,8 @@ static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOp
       if (mismatch.empty())
         mismatch = diagnostic.str();
     });
-    if (mlir::failed(mlir::verify(*result.module)))
+    readings.fit = mlir::succeeded(mlir::verify(*result.module));
+    if (!readings.fit)
       return absl::InvalidArgumentError(absl::StrCat(path.str(), ": batch and sequence can't be followed through the graph: ", mismatch,
                                                      "; export it with dynamic dimensions, or report it"));
   }
@@ -330,12 +333,32 @@ static absl::StatusOr<ImportedModel> import(llvm::StringRef path, const ImportOp
   return result;
 }
 
-absl::StatusOr<ImportedModel> moai::importPt2(llvm::StringRef path, const ImportOptions &options, mlir::MLIRContext &context) {
+static absl::StatusOr<ImportedModel> importAs(llvm::StringRef path, const ImportOptions &options, mlir::MLIRContext &context,
+                                              Readings &readings) {
   try {
-    return import(path, options, context);
+    return import(path, options, context, readings);
   } catch (const ImportError &error) {
     return absl::InvalidArgumentError(absl::StrCat(path.str(), ": ", error.what()));
   } catch (const std::bad_alloc &) {
     return absl::ResourceExhaustedError(absl::StrCat(path.str(), ": does not fit into this machine's memory"));
   }
+}
+
+// Where a size is the batch's by chance, as of as many experts, the first way to read a reshape may not fit what follows.
+absl::StatusOr<ImportedModel> moai::importPt2(llvm::StringRef path, const ImportOptions &options, mlir::MLIRContext &context) {
+  constexpr size_t kMaxReadings = 16;
+  Readings first;
+  auto model = importAs(path, options, context, first);
+  if (model.ok() || first.fit)
+    return model;
+  for (const std::string &reading : llvm::ArrayRef(first.ambiguous).take_front(kMaxReadings)) {
+    Readings other;
+    other.other = reading;
+    auto again = importAs(path, options, context, other);
+    if (!again.ok())
+      continue;
+    again->summary.assumptions.push_back(absl::StrCat("a reshape of ", reading, ": read in another way, the graph doesn't fit"));
+    return again;
+  }
+  return model;
 }

@@ -1,6 +1,7 @@
 //===- LowerViews.cpp - Rules for views, slices and joins ------------------===//
 #include "Lowering.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 using namespace moai;
 
@@ -34,9 +35,51 @@ static void factorise(const Dim &dim, Factors &factors) {
   factors.symbolic.push_back(rest);
 }
 
+// The result dimension that a factor of this size at export goes to: the first whose number it divides, or the last. A factor
+// that was 1 (a batch of 1) prefers a result dimension of 1.
+static std::optional<size_t> placeOf(int64_t hint, llvm::ArrayRef<int64_t> need, llvm::ArrayRef<int64_t> to, llvm::ArrayRef<Dim> dims,
+                                     bool last) {
+  if (hint == 1) {
+    for (size_t i = 0; i < to.size(); ++i)
+      if (to[i] == 1 && dims[i].isConstant(1))
+        return i;
+    return 0;
+  }
+  std::optional<size_t> place;
+  for (size_t i = 0; i < to.size() && hint > 0 && (last || !place); ++i)
+    if (need[i] % hint == 0)
+      place = i;
+  return place;
+}
+
+// Distributes factors over dimensions of these sizes; nothing if that doesn't come out even.
+static std::optional<llvm::SmallVector<Dim, 4>> distributed(Lowering &l, const Factors &factors, llvm::ArrayRef<int64_t> to, bool last) {
+  llvm::SmallVector<Dim, 4> dims(to.size(), Dim(1));
+  llvm::SmallVector<int64_t, 4> need(to.begin(), to.end());
+  for (const Dim &factor : factors.symbolic) {
+    int64_t hint = l.graph.dims.hint(l.graph.dims.get(factor));
+    std::optional<size_t> place = placeOf(hint, need, to, dims, last);
+    if (!place)
+      break;
+    dims[*place] = dims[*place] * factor;
+    need[*place] /= std::max<int64_t>(hint, 1);
+  }
+  int64_t left = factors.number;
+  for (size_t i = 0; i < to.size(); ++i) {
+    if (need[i] <= 0 || left % need[i] != 0)
+      return std::nullopt;
+    left /= need[i];
+    dims[i] = dims[i] * Dim(need[i]);
+  }
+  return left == 1 ? std::optional(dims) : std::nullopt;
+}
+
+static std::string listed(llvm::ArrayRef<Dim> dims) {
+  return absl::StrJoin(dims, ", ", [](std::string *out, const Dim &dim) { out->append(dim.str()); });
+}
+
 // Distributes what a run of operand dimensions is made of over the result dimensions it is cut into. The export wrote
-// plain numbers, so each symbolic factor goes to the first result dimension whose number it divides; a factor that was 1
-// (a batch of 1) prefers a result dimension of 1.
+// plain numbers, so where each symbolic factor goes follows from the numbers that it divides.
 static void distribute(Lowering &l, llvm::ArrayRef<DimId> from, llvm::ArrayRef<int64_t> to, unsigned firstTo,
                        llvm::MutableArrayRef<DimId> result) {
   if (from.size() == 1 && to.size() == 1) {
@@ -44,40 +87,22 @@ static void distribute(Lowering &l, llvm::ArrayRef<DimId> from, llvm::ArrayRef<i
     return;
   }
   Factors factors;
-  for (DimId dim : from)
+  Dim whole = 1;
+  for (DimId dim : from) {
     factorise(l.graph.dims.dim(dim), factors);
-  llvm::SmallVector<Dim, 4> dims(to.size(), Dim(1));
-  llvm::SmallVector<int64_t, 4> need(to.begin(), to.end());
-  for (const Dim &factor : factors.symbolic) {
-    int64_t hint = l.graph.dims.hint(l.graph.dims.get(factor));
-    std::optional<size_t> place;
-    if (hint == 1) {
-      for (size_t i = 0; i < to.size() && !place; ++i)
-        if (to[i] == 1 && dims[i].isConstant(1))
-          place = i;
-      if (!place)
-        place = 0;
-    } else {
-      for (size_t i = 0; i < to.size() && !place; ++i)
-        if (hint > 0 && need[i] % hint == 0)
-          place = i;
-    }
-    if (!place)
-      break;
-    dims[*place] = dims[*place] * factor;
-    need[*place] /= std::max<int64_t>(hint, 1);
+    whole = whole * l.graph.dims.dim(dim);
   }
-  int64_t left = factors.number;
-  bool exact = true;
-  for (size_t i = 0; i < to.size(); ++i) {
-    exact &= need[i] > 0 && left % need[i] == 0;
-    if (!exact)
-      break;
-    left /= need[i];
-    dims[i] = dims[i] * Dim(need[i]);
+  auto dims = distributed(l, factors, to, /*last=*/false);
+  auto other = to.size() > 1 && dims ? distributed(l, factors, to, /*last=*/true) : std::nullopt;
+  if (other && *other != *dims) {
+    std::string reading = absl::StrCat(whole.str(), " to [", absl::StrJoin(to, ", "), "] as [", listed(*other), "]");
+    if (reading == l.readings.other)
+      dims = other;
+    if (!llvm::is_contained(l.readings.ambiguous, reading))
+      l.readings.ambiguous.push_back(std::move(reading));
   }
   for (size_t i = 0; i < to.size(); ++i)
-    result[i] = exact && left == 1 ? l.graph.dims.get(dims[i]) : l.graph.dims.literal(to[i], l.site(firstTo + i));
+    result[i] = dims ? l.graph.dims.get((*dims)[i]) : l.graph.dims.literal(to[i], l.site(firstTo + i));
 }
 
 // Dimensions of a reshape to the recorded sizes.

@@ -9,8 +9,9 @@ using pt2::Argument;
 // Views are followed back to what owns their memory, again and again; real graphs have a few.
 static constexpr unsigned kMaxViews = 256;
 
-Lowering::Lowering(const pt2::ExportedProgram &program, TrainingGraph &graph, const llvm::StringMap<Dim> &symbols, bool autocastsOnGpu)
-    : graph(graph), autocastsOnGpu(autocastsOnGpu), program(program), symbols(symbols) {}
+Lowering::Lowering(const pt2::ExportedProgram &program, TrainingGraph &graph, const llvm::StringMap<Dim> &symbols, Readings &readings,
+                   bool autocastsOnGpu)
+    : graph(graph), readings(readings), autocastsOnGpu(autocastsOnGpu), program(program), symbols(symbols) {}
 
 void Lowering::fail(const std::string &what) const {
   std::string where = node ? absl::StrCat("node '", node->outputs.empty() ? "" : node->outputs[0].str(), "' (", node->target.str(), ")")

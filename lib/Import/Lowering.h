@@ -17,11 +17,19 @@ struct RegionMode {
   bool gpuAutocast = false; ///< under autocast, as CUDA does it
 };
 
+/// Reshapes that can be read in two ways, as of 4*b*s to [4, 40] at a batch of 4: the 4 may be the batch, or a number of experts.
+struct Readings {
+  std::string other;                  ///< the one that isn't read in the first way, empty if all are
+  std::vector<std::string> ambiguous; ///< those that the graph has
+  bool fit = true;                    ///< whether the dimensions of every op agree
+};
+
 /// Walks the nodes of an exported graph in order, inlines nested graphs with their own scopes, makes in-place ops
 /// functional, and emits ops of the dialect with symbolic shapes.
 class Lowering {
 public:
-  Lowering(const pt2::ExportedProgram &program, TrainingGraph &graph, const llvm::StringMap<Dim> &symbols, bool autocastsOnGpu);
+  Lowering(const pt2::ExportedProgram &program, TrainingGraph &graph, const llvm::StringMap<Dim> &symbols, Readings &readings,
+           bool autocastsOnGpu);
 
   void run();
 
@@ -32,6 +40,7 @@ public:
   TrainingGraph &graph;
   const pt2::Node *node = nullptr;
   RegionMode region; ///< of the current node
+  Readings &readings;
   const bool autocastsOnGpu;
 
   /// Argument by name; null if absent or none.

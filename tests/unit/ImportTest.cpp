@@ -33,6 +33,9 @@ const Counted kCounted[] = {
     // frozen (tokens and the first of four layers) only the forward counts; under no_grad a linear layer of 6 x 10 x 16 x 16.
     {"small-frozen", 6, 0, 10240, 1075200 + 4 * 38400, 2734080 + 4 * 38400 + 3 * 96000},
     {"small-nograd", 6, 0, 10240, 1075200 + 4 * 38400, 3164160 + 4 * 38400 + 4 * 96000},
+    // As many samples as experts, and more.
+    {"small-experts", 4, 0, 1007, 65920, 197760},
+    {"small-experts-batch6", 6, 0, 1007, 98880, 296640},
     // Autocast changes types, not products.
     {"bert-large-autocast", 2, 512, 335174458, 736171655168, 2234284769280},
     {"vit-large-autocast", 2, 0, 304326632, 246218850304, 741855068160},
@@ -300,6 +303,17 @@ TEST(Import, InterpolationThatItCannotExpressStaysOpaque) {
   EXPECT_THAT(importTestGraph("small-resize-opaque", context).summary.opaqueOps,
               testing::ElementsAre("aten._upsample_bicubic2d_aa.vec", "aten._upsample_bilinear2d_aa.vec", "aten.upsample_nearest2d.vec"));
   EXPECT_THAT(importTestGraph("small-resize", context).summary.opaqueOps, testing::IsEmpty());
+}
+
+// Scores and weights of 4 experts at a batch of 4: FLOPs that follow another batch tell which 4 is which.
+TEST(Import, TellsTheBatchFromAsManyExperts) {
+  TestContext context;
+  ImportOptions options;
+  options.batch = 6;
+  ModelSummary summary = importTestGraph("small-experts", context, options).summary;
+  EXPECT_EQ(static_cast<int64_t>(summary.forwardFlops), 98880);
+  EXPECT_THAT(summary.assumptions, testing::Contains(testing::StartsWith("a reshape of 4*b*s to [4, 40] as [4, b*s]: ")));
+  EXPECT_THAT(importTestGraph("small-experts-batch6", context).summary.assumptions, testing::IsEmpty());
 }
 
 TEST(Import, NamesTheDimensionsThatCanBeSet) {
