@@ -163,6 +163,7 @@ LoweringRule findLoweringRule(llvm::StringRef target);
 void addMatmulRules(llvm::StringMap<LoweringRule> &rules);
 void addPointwiseRules(llvm::StringMap<LoweringRule> &rules);
 void addReductionRules(llvm::StringMap<LoweringRule> &rules);
+void addReshapeRules(llvm::StringMap<LoweringRule> &rules);
 void addViewRules(llvm::StringMap<LoweringRule> &rules);
 void addRegionRules(llvm::StringMap<LoweringRule> &rules);
 void addIndexRules(llvm::StringMap<LoweringRule> &rules);

@@ -11,8 +11,8 @@
 #include "moai/Passes/Pipelines.h"
 #include "moai/Planner/Planner.h"
 #include "moai/Support/CommandLine.h"
+#include "moai/Support/Machine.h"
 #include "llvm/Support/CommandLine.h"
-#include <unistd.h>
 
 using namespace moai;
 namespace cl = llvm::cl;
@@ -81,7 +81,7 @@ static absl::Status checkMemory(mlir::ModuleOp trainingGraph, const ModelSummary
   }
   constexpr double kGiB = 1 << 30;
   double needed = numbers * sizeof(double) / kGiB;
-  double present = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE)) / kGiB;
+  double present = mainMemoryBytes() / kGiB;
   if (needed <= present)
     return absl::OkStatus();
   return absl::ResourceExhaustedError(

@@ -5,6 +5,7 @@
 // RUN: sed -e 's/moai.binding/moai.config = #moai.config<"num_stages=1,num_micro_batches=1,data_parallel=2,zero=1,low_precision_params=false">, moai.binding/' -e 's/f32/bf16/g' %S/Inputs/mlp.mlir | moai-opt -moai-build-backward -moai-partition-stages -moai-distribute-params | FileCheck %s --check-prefix=WIDE
 
 // 16 elements over 3 devices are shards of 6. Gathered in order of first use, reduced and updated once per step.
+// CHECK:       #optimizer = #moai.optimizer<"adamw,learning_rate=0.001,beta1=0.9,beta2=0.999,epsilon=1e-08,weight_decay=0.01,
 // CHECK-LABEL: func.func @step(
 // CHECK-NOT:     moai.role = "parameter"
 // CHECK-SAME:    !moai.tensor<[6], f32> {moai.name = ["w0"], moai.role = "master_parameter"}
@@ -18,7 +19,7 @@
 // The gradient is added to the sum of the micro-batches before at once.
 // CHECK-NEXT:    %[[A1:.*]] = moai.accumulate %{{.*}}, %[[B1]]#1 {moai.phase = "backward", moai.stage = 1 : i64
 // CHECK:         moai.reduce_scatter {{.*}} {axis = "data", group_size = 3 : i64, moai.part = "update", moai.stage = 0 : i64} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[6], f32>
-// CHECK-NEXT:    moai.optimizer {{.*}}moai.part = "update", moai.stage = 0 : i64, operandSegmentSizes = array<i32: 1, 1, 2, 0>, policy = #moai.optimizer<"adamw,
+// CHECK-NEXT:    moai.optimizer {{.*}}moai.part = "update", moai.stage = 0 : i64, operandSegmentSizes = array<i32: 1, 1, 2, 0>, policy = #optimizer
 // CHECK-NEXT:    moai.reduce_scatter %[[A1]]
 
 // Without sharding there is nothing to gather, and gradients are reduced whole.
