@@ -122,6 +122,8 @@ void ElementwiseOp::buildGradient(GradientBuilder &gradients) {
       give(2, [&] { return gradients.elementwise("select_not", {saved(0), gradient}, type); });
   } else if (kind == "masked_fill") {
     give(0, [&] { return gradients.elementwise("select_not", {saved(1), gradient}, type); });
+    if (arity > 2)
+      give(2, [&] { return gradients.elementwise("select", {saved(1), gradient}, type); });
   } else {
     // maximum, minimum, pow of tensors, atan2 and the like read both operands.
     for (unsigned i = 0; i < arity; ++i)
