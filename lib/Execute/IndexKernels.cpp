@@ -69,6 +69,41 @@ static void embeddingBackward(EmbeddingBackwardOp op, KernelCall &call) {
 // gather, scatter
 //===----------------------------------------------------------------------===//
 
+// Where in the part the shape stands that several indices have in common: where the indexed dimensions were if they are adjacent, or else
+// first.
+static size_t placeOfCommon(ArrayRef<int64_t> dims) {
+  return dims.back() - dims.front() + 1 == static_cast<int64_t>(dims.size()) ? dims.front() : 0;
+}
+
+// The shape that several indices are broadcast to.
+static Offsets commonShapeOf(ArrayRef<const Tensor *> indices) {
+  Offsets common;
+  for (const Tensor *index : indices) {
+    if (index->rank() > common.size())
+      common.insert(common.begin(), index->rank() - common.size(), 1);
+    int64_t *own = common.end() - index->rank();
+    for (int64_t size : index->shape) {
+      *own = *own == 1 ? size : *own;
+      ++own;
+    }
+  }
+  return common;
+}
+
+// The shape of what a gather of this kind reads.
+static Offsets partShapeOf(StringRef kind, ArrayRef<int64_t> dims, ArrayRef<const Tensor *> indices, ArrayRef<int64_t> whole) {
+  if (kind == "gather")
+    return Offsets(indices[0]->shape);
+  Offsets part;
+  for (auto [dim, size] : llvm::enumerate(whole))
+    if (!llvm::is_contained(dims, static_cast<int64_t>(dim)))
+      part.push_back(size);
+  size_t place = kind == "index" ? placeOfCommon(dims) : dims.front();
+  Offsets common = commonShapeOf(indices);
+  part.insert(part.begin() + place, common.begin(), common.end());
+  return part;
+}
+
 // Calls visit(position in `whole`, position in `part`): what a gather of this kind reads, or a scatter writes.
 template <typename Visit>
 static void walkIndexed(StringRef kind, ArrayRef<int64_t> dims, ArrayRef<const Tensor *> indices, ArrayRef<int64_t> whole,
@@ -97,12 +132,9 @@ static void walkIndexed(StringRef kind, ArrayRef<int64_t> dims, ArrayRef<const T
     });
     return;
   }
-  // The indices' common shape stands where the indexed dimensions were if they are adjacent, or else first.
-  size_t common = 0;
+  size_t common = 0, place = placeOfCommon(dims);
   for (const Tensor *index : indices)
     common = std::max<size_t>(common, index->rank());
-  bool adjacent = dims.back() - dims.front() + 1 == static_cast<int64_t>(dims.size());
-  size_t place = adjacent ? dims.front() : 0;
   Offsets commonShape(part.begin() + place, part.begin() + place + common);
   Offsets rest(part.size(), 0);
   size_t next = 0;
@@ -146,22 +178,13 @@ static void scatter(ScatterOp op, KernelCall &call) {
   SmallVector<const Tensor *, 4> indices;
   for (Value index : op.getInputs().take_front(op.getDims().size()))
     indices.push_back(&call[index]);
-  // Without values each position gets the scalar; the part's shape is then the index's, as far as it tells.
+  // Without values each position gets the scalar.
   bool isScalar = !op.getScalars().empty();
   Tensor scalar;
   if (isScalar) {
-    if (op.getKind() != "gather") {
-      scalar.shape = result.shape;
-      if (op.getKind() == "index_select")
-        scalar.shape[op.getDims()[0]] = indices[0]->shape[0];
-      else if (op.getDims().size() == 1 && indices[0]->rank() == 1)
-        scalar.shape[op.getDims()[0]] = indices[0]->shape[0];
-      else
-        return call.fail("writes one number at several indices, for which there is no kernel yet");
-    } else {
-      scalar.shape = indices[0]->shape;
-    }
-    scalar.values.assign(Tensor::countElements(scalar.shape), op.getScalars()[0]);
+    Offsets shape = partShapeOf(op.getKind(), op.getDims(), indices, result.shape);
+    scalar.shape.assign(shape.begin(), shape.end());
+    scalar.values.assign(Tensor::countElements(shape), op.getScalars()[0]);
   }
   const Tensor &values = isScalar ? scalar : call[op.getInputs().back()];
   walkIndexed(op.getKind(), op.getDims(), indices, result.shape, values.shape, call, [&](int64_t whole, int64_t part) {
