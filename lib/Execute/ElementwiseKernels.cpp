@@ -285,7 +285,7 @@ static void elementwise(ElementwiseOp op, KernelCall &call) {
     if (count == 2 && isProduct && (kind == "mul" || kind == "mul_conj" || kind == "polar"))
       return complexElementwise(op, call);
     bool isScaling = count == 1 && (kind == "mul" || kind == "div");
-    if (!isScaling && kind != "add" && kind != "sub" && kind != "neg") // those work part by part
+    if (!isScaling && !llvm::is_contained({"add", "sub", "neg", "neg_backward"}, kind)) // those work part by part
       return call.fail("has no kernel for complex numbers");
   }
   if (kind == "tril" || kind == "triu")
