@@ -1,5 +1,6 @@
 //===- ElementwiseKernels.cpp - Scalar functions, casts, dropout -----------===//
 #include "Kernels.h"
+#include "moai/Execute/Executor.h"
 #include <cmath>
 
 using namespace mlir;
@@ -168,6 +169,17 @@ static const llvm::StringMap<Several> &functionsOfSeveral() {
 
 #undef OF
 // clang-format on
+
+std::vector<std::pair<std::string, unsigned>> moai::differentiableElementwiseKinds() {
+  std::vector<std::pair<std::string, unsigned>> kinds;
+  for (const auto &function : unaryFunctions())
+    if (function.second.derivative)
+      kinds.emplace_back(function.first().str(), 1);
+  for (const auto &function : functionsOfSeveral())
+    if (!function.second.derivatives.empty())
+      kinds.emplace_back(function.first().str(), function.second.operands);
+  return kinds;
+}
 
 // Applies a function to broadcast operands, followed by the op's scalars and NaNs.
 template <typename Apply> static void broadcast(ElementwiseOp op, KernelCall &call, Apply apply) {

@@ -2,35 +2,14 @@
 #ifndef MOAI_TESTS_UNIT_GRADIENTCHECK_H
 #define MOAI_TESTS_UNIT_GRADIENTCHECK_H
 
+#include "GradientCase.h"
 #include "TestModel.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "mlir/Parser/Parser.h"
 #include "moai/Execute/Executor.h"
 #include <cmath>
 #include <random>
 
 namespace moai {
-
-using Shape = std::vector<int64_t>;
-
-/// An argument of the function that is differentiated: doubles from a range, or whole numbers below a limit.
-struct Argument {
-  Shape shape;
-  double low = -2, high = 2;
-  int64_t below = 0; ///< for integers
-};
-
-struct Case {
-  std::string name;
-  std::vector<Argument> arguments; ///< %a0, %a1, ...
-  std::string body;                ///< computes %y; T0, T1, ... stand for the arguments' types and TY for the result's
-  Shape result;
-};
-
-inline std::string typeText(const Shape &shape, const char *element) {
-  return absl::StrCat("!moai.tensor<[", absl::StrJoin(shape, ", "), "], ", element, ">");
-}
 
 inline std::string replaceAll(std::string text, const std::string &from, const std::string &to) {
   for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
@@ -43,7 +22,7 @@ inline std::string moduleText(const Case &test) {
   std::vector<std::string> arguments, types;
   std::string body = test.body, resultType = typeText(test.result, "f64"), scalar = typeText({}, "f64");
   for (size_t i = 0; i < test.arguments.size(); ++i) {
-    bool isInteger = test.arguments[i].below > 0;
+    bool isInteger = test.arguments[i].isInteger();
     std::string type = typeText(test.arguments[i].shape, isInteger ? "i64" : "f64");
     arguments.push_back(
         absl::StrCat("%a", i, ": ", type, " {moai.name = \"a", i, "\", moai.role = \"", isInteger ? "input" : "parameter", "\"}"));
@@ -61,6 +40,10 @@ inline std::string moduleText(const Case &test) {
 
 inline std::shared_ptr<Tensor> randomTensor(const Argument &argument, std::mt19937 &random) {
   auto tensor = std::make_shared<Tensor>(argument.shape);
+  if (!argument.given.empty()) {
+    tensor->values = argument.given;
+    return tensor;
+  }
   for (double &value : tensor->values)
     value = argument.below ? std::uniform_int_distribution<int64_t>(0, argument.below - 1)(random)
                            : std::uniform_real_distribution<double>(argument.low, argument.high)(random);
@@ -97,7 +80,7 @@ inline void expectCentralDifference(const Case &test, unsigned seed) {
 
   size_t next = 1;
   for (size_t number = 0; number < test.arguments.size(); ++number) {
-    if (test.arguments[number].below)
+    if (test.arguments[number].isInteger())
       continue;
     ASSERT_LT(next, results->size()) << "argument " << number << " has no gradient";
     const Tensor &gradient = *(*results)[next++];

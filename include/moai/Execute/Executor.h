@@ -43,6 +43,10 @@ private:
   std::unique_ptr<State> state;
 };
 
+/// The kinds of moai.elementwise with a derivative of their own, each with its number of operands that are tensors; without those whose
+/// rule is made of other kinds.
+std::vector<std::pair<std::string, unsigned>> differentiableElementwiseKinds();
+
 /// Rounds every element to the nearest number of an element type; leaves integers alone.
 void roundTo(mlir::Type elementType, std::vector<double> &values);
 
