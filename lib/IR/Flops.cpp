@@ -1,5 +1,6 @@
 //===- Flops.cpp - Floating-point operations of a function -----------------===//
 #include "moai/IR/Flops.h"
+#include "moai/IR/BlockCall.h"
 
 using namespace mlir;
 using namespace moai;
@@ -15,13 +16,13 @@ public:
     for (Operation &op : function.getBody().front()) {
       if (op.hasAttr(attrs::kRecompute))
         continue;
-      if (auto call = dyn_cast<func::CallOp>(op)) {
-        auto [it, isNew] = known.try_emplace(call.getCalleeAttr(), 0.0);
+      if (BlockCall call = &op) {
+        auto [it, isNew] = known.try_emplace(call.callee(), 0.0);
         if (isNew) {
-          double inside = count(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr()));
-          it = known.insert_or_assign(call.getCalleeAttr(), inside).first;
+          double inside = count(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(&op, call.callee()));
+          it = known.insert_or_assign(call.callee(), inside).first;
         }
-        flops += it->second;
+        flops += it->second * static_cast<double>(call.count());
       } else if (auto work = dyn_cast<WorkOpInterface>(op)) {
         flops += work.getWork(binding).flops;
       }

@@ -215,6 +215,16 @@ int64_t SymTensorType::countBytes(const DimBinding &binding) const {
 }
 
 //===----------------------------------------------------------------------===//
+// !moai.stack
+//===----------------------------------------------------------------------===//
+
+LogicalResult StackType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t count, SymTensorType) {
+  if (count < 1)
+    return emitError() << "a stack must hold at least one tensor, found " << count;
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
 // #moai.config
 //===----------------------------------------------------------------------===//
 

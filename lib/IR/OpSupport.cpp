@@ -51,10 +51,9 @@ std::string moai::letters(unsigned count, char first) {
 OpWork moai::getStreamingWork(Operation *op, const DimBinding &binding) {
   OpWork work;
   work.kernel = OpKernel::Memory;
-  for (Value operand : op->getOperands())
-    work.bytes += tensorOf(operand).countBytes(binding);
-  for (Value result : op->getResults())
-    work.bytes += tensorOf(result).countBytes(binding);
+  auto add = [&](Type type) { work.bytes += saturatingMultiply(tensorOf(type).countBytes(binding), countTensors(type)); };
+  llvm::for_each(op->getOperandTypes(), add);
+  llvm::for_each(op->getResultTypes(), add);
   return work;
 }
 

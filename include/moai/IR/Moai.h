@@ -9,6 +9,7 @@
 #include "mlir/IR/Dialect.h"
 #include "mlir/IR/OpDefinition.h"
 #include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/SymbolTable.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "moai/IR/DimList.h"
 #include "moai/Plan/Dim.h"
@@ -47,7 +48,8 @@ inline constexpr llvm::StringLiteral kConfig = "moai.config";   ///< module: #mo
 inline constexpr llvm::StringLiteral kOptimizer =
     "moai.optimizer";                                     ///< module: #moai.optimizer of the step; AdamW in exported types without
 inline constexpr llvm::StringLiteral kRole = "moai.role"; ///< argument: parameter, frozen (one not trained), buffer, input, label, constant
-inline constexpr llvm::StringLiteral kName = "moai.name"; ///< argument: its name in the framework
+inline constexpr llvm::StringLiteral kName =
+    "moai.name"; ///< argument: its name in the framework; of a flat shard those of its tensors; of a stack a list with one entry each
 inline constexpr llvm::StringLiteral kPhase = "moai.phase";         ///< op: "backward"; absent in the forward
 inline constexpr llvm::StringLiteral kStage = "moai.stage";         ///< op or function: pipeline stage, from 0
 inline constexpr llvm::StringLiteral kBlock = "moai.block";         ///< call: name of the repeated block's instance
@@ -57,7 +59,8 @@ inline constexpr llvm::StringLiteral kPart = "moai.part";           ///< op of @
 inline constexpr llvm::StringLiteral kUpdates = "moai.updates";     ///< result: number of the argument whose next value it is
 inline constexpr llvm::StringLiteral kRecompute = "moai.recompute"; ///< op: runs a second time, in the backward
 inline constexpr llvm::StringLiteral kSchedule = "moai.schedule";   ///< stage function: +k forward, -k backward of micro-batch k, from 1
-inline constexpr llvm::StringLiteral kMemory = "moai.memory";       ///< stage function: planned bytes by category
+inline constexpr llvm::StringLiteral kBody = "moai.body";     ///< function: the ops of a repeat's iteration, for which no call is made
+inline constexpr llvm::StringLiteral kMemory = "moai.memory"; ///< stage function: planned bytes by category
 } // namespace attrs
 
 /// The module's symbol values; every symbol is 1 where the module says nothing.
@@ -69,7 +72,22 @@ std::string describeOp(mlir::Operation &op);
 
 /// True for f16, bf16, f32, f64 and complex elements.
 bool isFloating(mlir::Type type);
-inline SymTensorType tensorOf(mlir::Value value) { return llvm::cast<SymTensorType>(value.getType()); }
+/// A value's type; of a stack, that of one tensor.
+inline SymTensorType tensorOf(mlir::Type type) {
+  auto stack = llvm::dyn_cast<StackType>(type);
+  return stack ? stack.getElement() : llvm::cast<SymTensorType>(type);
+}
+inline SymTensorType tensorOf(mlir::Value value) { return tensorOf(value.getType()); }
+/// How many tensors a type stands for: 1, but of a stack.
+inline int64_t countTensors(mlir::Type type) {
+  auto stack = llvm::dyn_cast<StackType>(type);
+  return stack ? stack.getCount() : 1;
+}
+/// A tensor's type in the form of another value: a stack of as many, or itself.
+inline mlir::Type stackLike(mlir::Type form, SymTensorType element) {
+  auto stack = llvm::dyn_cast<StackType>(form);
+  return stack ? mlir::Type(StackType::get(stack.getCount(), element)) : mlir::Type(element);
+}
 
 } // namespace moai
 

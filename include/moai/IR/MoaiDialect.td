@@ -45,7 +45,23 @@ def Moai_TensorType : TypeDef<Moai_Dialect, "SymTensor"> {
   }];
 }
 
+def Moai_StackType : TypeDef<Moai_Dialect, "Stack"> {
+  let mnemonic = "stack";
+  let summary = "tensors of one type, one for each instance of a repeated block";
+  let description = [{
+    `!moai.stack<32 x <[4096, 4096], bf16>>`: the weights that 32 layers have at one place. Each tensor has a storage of
+    its own; the stack only names them together, so that a model costs as much IR as it has distinct blocks.
+  }];
+  let parameters = (ins "int64_t":$count, "::moai::SymTensorType":$element);
+  let assemblyFormat = "`<` $count `x` $element `>`";
+  let genVerifyDecl = 1;
+  let builders = [TypeBuilderWithInferredContext<(ins "int64_t":$count, "::moai::SymTensorType":$element),
+                                                 [{ return $_get(element.getContext(), count, element); }]>];
+}
+
 def Moai_AnyTensor : Type<CPred<"::llvm::isa<::moai::SymTensorType>($_self)">, "moai tensor", "::moai::SymTensorType">;
+
+def Moai_AnyTensorOrStack : Type<CPred<"::llvm::isa<::moai::SymTensorType, ::moai::StackType>($_self)">, "moai tensor or stack of tensors">;
 
 def Moai_ConfigAttr : AttrDef<Moai_Dialect, "Config"> {
   let mnemonic = "config";

@@ -4,6 +4,7 @@
 
 include "moai/IR/MoaiDialect.td"
 include "moai/IR/MoaiInterfaces.td"
+include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
 // Every op takes and returns whole tensors and prints as `moai.op operands attributes : (types) -> types`.
@@ -355,6 +356,33 @@ def Moai_OpaqueOp : Moai_Op<"opaque", [Streams, Grad]> {
 }
 
 //===----------------------------------------------------------------------===//
+// Repeated blocks
+//===----------------------------------------------------------------------===//
+
+def Moai_RepeatOp : Moai_Op<"repeat", [DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "calls a function once per instance of a repeated block, one call after the other";
+  let description = [{
+    Iteration i calls `callee` with, for each operand: its own element of a stack; or what the iteration before it returned as result
+    `carries[operand]` (the first one: the operand itself); or, where that is -1, the operand, the same for all. A result that is a
+    stack collects what every iteration returned, others are the last one's. Iteration i has element i of stacks, or element
+    count - 1 - i if `reversed`. `blocks` names the instances, by element.
+  }];
+  let arguments = (ins Variadic<Moai_AnyTensorOrStack>:$inputs, FlatSymbolRefAttr:$callee, I64Attr:$count, DenseI64ArrayAttr:$carries,
+                       OptionalAttr<StrArrayAttr>:$blocks, UnitAttr:$reversed);
+  let results = (outs Variadic<Moai_AnyTensorOrStack>:$outputs);
+  let extraClassDeclaration = [{
+    /// The element of stacks that an iteration has.
+    int64_t elementOf(int64_t iteration) { return getReversed() ? static_cast<int64_t>(getCount()) - 1 - iteration : iteration; }
+    /// Name of the block's instance in an iteration, or null.
+    ::mlir::StringAttr blockOf(int64_t iteration) {
+      auto names = getBlocksAttr();
+      return names ? ::llvm::cast<::mlir::StringAttr>(names[elementOf(iteration)]) : ::mlir::StringAttr();
+    }
+    bool isStacked(unsigned operand) { return ::llvm::isa<::moai::StackType>(getOperand(operand).getType()); }
+  }];
+}
+
+//===----------------------------------------------------------------------===//
 // Distribution
 //===----------------------------------------------------------------------===//
 
@@ -400,7 +428,7 @@ def Moai_AccumulateOp : Moai_Op<"accumulate", [AttrSizedOperandSegments, Streams
 
 def Moai_SquaredNormOp : Moai_Op<"squared_norm", [Pure, Streams]> {
   let summary = "sum of the squares of all elements of all operands";
-  let arguments = (ins Variadic<Moai_AnyTensor>:$inputs);
+  let arguments = (ins Variadic<Moai_AnyTensorOrStack>:$inputs);
   let results = (outs Moai_AnyTensor:$result);
 }
 

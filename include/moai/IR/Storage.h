@@ -38,14 +38,15 @@ private:
 /// type: the value that stays until the loss is there.
 mlir::Value getHeldLogits(CrossEntropyOp loss);
 
-/// Bytes of a type's storage, remembered per type: those of its elements, up to a multiple of `granularity`. One per binding.
+/// Bytes of a type's storage, remembered per type: those of its elements, up to a multiple of `granularity`; of a stack, of all its
+/// tensors together. One per binding.
 class ByteCounts {
 public:
   explicit ByteCounts(const DimBinding &binding, int64_t granularity = 1) : binding(binding), granularity(granularity) {}
   int64_t operator()(mlir::Value value) {
     auto [it, isNew] = bytes.try_emplace(value.getType(), 0);
     if (isNew)
-      it->second = roundUp(tensorOf(value).countBytes(binding));
+      it->second = saturatingMultiply(roundUp(tensorOf(value).countBytes(binding)), countTensors(value.getType()));
     return it->second;
   }
   const DimBinding &getBinding() const { return binding; }

@@ -637,3 +637,79 @@ func.func @stages_of_another_number(%a0: !moai.tensor<[2], f32>) {
   %0 = moai.all_reduce %a0 {axis = "tied", group_size = 2, stages = array<i64: 0, 1, 2>} : (!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
   return
 }
+
+// -----
+
+// expected-error @below {{a stack must hold at least one tensor, found 0}}
+func.func private @empty_stack(!moai.stack<0 x <[4], f32>>)
+
+// -----
+
+func.func private @f(!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
+func.func @other_count(%a0: !moai.stack<3 x <[2], f32>>) {
+  // expected-error @below {{'moai.repeat' op takes and returns stacks of 2 tensors, one for each iteration}}
+  %0 = moai.repeat %a0 {callee = @f, count = 2, carries = array<i64: -1>} : (!moai.stack<3 x <[2], f32>>) -> !moai.stack<2 x <[2], f32>>
+  return
+}
+
+// -----
+
+func.func private @f(!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
+func.func @carries_of_a_stack(%a0: !moai.stack<2 x <[2], f32>>) {
+  // expected-error @below {{'moai.repeat' op operand 0 cannot carry result 0}}
+  %0 = moai.repeat %a0 {callee = @f, count = 2, carries = array<i64: 0>} : (!moai.stack<2 x <[2], f32>>) -> !moai.tensor<[2], f32>
+  return
+}
+
+// -----
+
+func.func private @f(!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
+func.func @no_carries(%a0: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.repeat' op has 0 carries for 1 operands}}
+  %0 = moai.repeat %a0 {callee = @f, count = 2, carries = array<i64>} : (!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
+  return
+}
+
+// -----
+
+func.func private @f(!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
+func.func @names_of_others(%a0: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.repeat' op names 1 blocks, but has a count of 2}}
+  %0 = moai.repeat %a0 {callee = @f, count = 2, carries = array<i64: 0>, blocks = ["a"]} : (!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
+  return
+}
+
+// -----
+
+func.func @repeats_nothing(%a0: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.repeat' op calls @f, which is no function}}
+  %0 = moai.repeat %a0 {callee = @f, count = 2, carries = array<i64: 0>} : (!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
+  return
+}
+
+// -----
+
+func.func private @f(!moai.tensor<[4], f32>) -> !moai.tensor<[2], f32>
+func.func @gives_others(%a0: !moai.stack<2 x <[2], f32>>) {
+  // expected-error @below {{'moai.repeat' op gives @f '!moai.tensor<[2], f32>' for '!moai.tensor<[4], f32>'}}
+  %0 = moai.repeat %a0 {callee = @f, count = 2, carries = array<i64: -1>} : (!moai.stack<2 x <[2], f32>>) -> !moai.tensor<[2], f32>
+  return
+}
+
+// -----
+
+func.func private @f(!moai.tensor<[2], f32>) -> !moai.tensor<[4], f32>
+func.func @expects_others(%a0: !moai.stack<2 x <[2], f32>>) {
+  // expected-error @below {{'moai.repeat' op expects '!moai.tensor<[2], f32>' of @f, which returns '!moai.tensor<[4], f32>'}}
+  %0 = moai.repeat %a0 {callee = @f, count = 2, carries = array<i64: -1>} : (!moai.stack<2 x <[2], f32>>) -> !moai.stack<2 x <[2], f32>>
+  return
+}
+
+// -----
+
+func.func private @f(!moai.tensor<[2], f32>)
+func.func @expects_more(%a0: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.repeat' op has 1 operands and 1 results, @f 1 and 0}}
+  %0 = moai.repeat %a0 {callee = @f, count = 2, carries = array<i64: -1>} : (!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
+  return
+}

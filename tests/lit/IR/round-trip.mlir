@@ -92,4 +92,13 @@ module attributes {moai.binding = array<i64: 4, 2048, 1, 1>, moai.config = #moai
     %0 = moai.opaque %x {target = "mylib.fancy.default"} : (!moai.tensor<[b, 4], bf16>) -> !moai.tensor<[b], bf16>
     return
   }
+
+  // CHECK-LABEL: func.func @repeat(
+  // CHECK-SAME:    !moai.stack<3 x <[4], f32>>
+  // CHECK:         moai.repeat %{{.*}}, %{{.*}} {blocks = ["a", "b", "c"], callee = @add, carries = array<i64: 0, -1>, count = 3 : i64, reversed}
+  func.func private @add(!moai.tensor<[4], f32>, !moai.tensor<[4], f32>) -> !moai.tensor<[4], f32>
+  func.func @repeat(%x: !moai.tensor<[4], f32>, %w: !moai.stack<3 x <[4], f32>>) -> !moai.tensor<[4], f32> {
+    %0 = moai.repeat %x, %w {callee = @add, count = 3 : i64, carries = array<i64: 0, -1>, blocks = ["a", "b", "c"], reversed} : (!moai.tensor<[4], f32>, !moai.stack<3 x <[4], f32>>) -> !moai.tensor<[4], f32>
+    return %0 : !moai.tensor<[4], f32>
+  }
 }
