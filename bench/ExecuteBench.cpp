@@ -54,6 +54,7 @@ void step(benchmark::State &state, const char *graph) {
   ParallelConfig config;
   config.batchPerDevice = tensors.batch();
   auto program = compileCandidate(*model.module, config, request, reason);
+  unrollBlocks(*program);
   TrainingRun run = orDie(TrainingRun::create(tensors, *program, {}));
   for (auto _ : state)
     benchmark::DoNotOptimize(orDie(run.run(/*keepGradients=*/false)).loss);

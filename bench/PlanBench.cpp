@@ -58,22 +58,50 @@ void resizeLayers(mlir::ModuleOp module, size_t layers) {
   }
   step.setFunctionType(mlir::FunctionType::get(module.getContext(), body.getArgumentTypes(), step.getFunctionType().getResults()));
   step.setAllArgAttrs(attributes);
+  llvm::BitVector unused(step.getNumArguments());
+  for (mlir::BlockArgument argument : body.getArguments())
+    if (argument.use_empty())
+      unused.set(argument.getArgNumber());
+  step.eraseArguments(unused);
 }
 
-// Reverse mode of a graph of so many layers, its copy apart.
+// One pass on a graph of so many layers, its copy apart.
+void timePass(benchmark::State &state, mlir::ModuleOp module, std::unique_ptr<mlir::Pass> (*createPass)()) {
+  for (auto _ : state) {
+    state.PauseTiming();
+    mlir::OwningOpRef<mlir::ModuleOp> copy = module.clone();
+    mlir::PassManager manager(module.getContext(), mlir::ModuleOp::getOperationName());
+    manager.enableVerifier(false);
+    manager.addPass(createPass());
+    state.ResumeTiming();
+    if (mlir::failed(manager.run(*copy)))
+      std::exit(1);
+    state.PauseTiming();
+    copy = nullptr;
+    state.ResumeTiming();
+  }
+}
+
+// The calls of the model's blocks, once per model: it looks at every layer's parameters.
+void roll(benchmark::State &state) {
+  BenchContext context;
+  ImportedModel model = importGraph(MOAI_MODELS "/qwen1.5-7b.pt2", context);
+  resizeLayers(*model.module, static_cast<size_t>(state.range(0)));
+  timePass(state, *model.module, createRollBlocks);
+}
+BENCHMARK(roll)->Name("RollBlocks/layers")->Arg(10)->Arg(32)->Arg(1000)->Unit(benchmark::kMillisecond);
+
+// Reverse mode of the same graph, its layers in one op.
 void backward(benchmark::State &state) {
   BenchContext context;
   ImportedModel model = importGraph(MOAI_MODELS "/qwen1.5-7b.pt2", context);
   resizeLayers(*model.module, static_cast<size_t>(state.range(0)));
-  for (auto _ : state) {
-    state.PauseTiming();
-    mlir::OwningOpRef<mlir::ModuleOp> module = model.module->clone();
-    state.ResumeTiming();
-    orDie(buildTrainingGraph(*module));
-    state.PauseTiming();
-    module = nullptr;
-    state.ResumeTiming();
-  }
+  mlir::PassManager manager(&context, mlir::ModuleOp::getOperationName());
+  manager.addPass(createNormalizeGraph());
+  manager.addPass(createRollBlocks());
+  if (mlir::failed(manager.run(*model.module)))
+    std::exit(1);
+  timePass(state, *model.module, createBuildBackward);
 }
 BENCHMARK(backward)->Name("BuildBackward/layers")->Arg(10)->Arg(32)->Arg(1000)->Unit(benchmark::kMillisecond);
 
@@ -104,6 +132,7 @@ void traceStep(benchmark::State &state) {
   orDie(buildTrainingGraph(*model.module));
   std::string reason;
   auto program = compileCandidate(*model.module, ParallelConfig(), reproducedRun(), reason);
+  unrollBlocks(*program);
   auto stage = program->lookupSymbol<mlir::func::FuncOp>("stage0");
   size_t ops = 0;
   for (auto _ : state)

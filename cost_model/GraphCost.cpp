@@ -1,6 +1,7 @@
 //===- GraphCost.cpp - Seconds of IR on a device ---------------------------===//
 #include "moai/CostModel/GraphCost.h"
 #include "moai/CostModel/Kernel.h"
+#include "moai/IR/BlockCall.h"
 #include "moai/IR/Storage.h"
 #include <algorithm>
 
@@ -28,12 +29,13 @@ static double computedShare(Operation *op, const DimBinding &binding) {
 }
 
 double GraphCost::seconds(Operation *op) {
-  if (auto call = dyn_cast<func::CallOp>(op)) {
+  if (BlockCall call = op) {
+    double count = static_cast<double>(call.count());
     // Blocks are called often: those that are known need no search for their function.
-    if (auto it = functions.find(call.getCallee()); it != functions.end())
-      return it->second;
-    auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr());
-    return callee ? seconds(callee) : 0;
+    if (auto it = functions.find(call.callee().getValue()); it != functions.end())
+      return it->second * count;
+    auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(op, call.callee());
+    return callee ? seconds(callee) * count : 0;
   }
   auto work = dyn_cast<WorkOpInterface>(op);
   if (!work)
@@ -73,27 +75,34 @@ double GraphCost::recomputeSeconds(func::FuncOp function) {
     return it->second;
   double total = 0;
   for (Operation &op : function.getBody().front())
-    if (op.hasAttr(attrs::kRecompute))
+    if (op.hasAttr(attrs::kRecompute)) {
       total += seconds(&op);
-    else if (auto call = dyn_cast<func::CallOp>(op)) {
-      if (auto it = recomputations.find(call.getCallee()); it != recomputations.end())
-        total += it->second;
-      else if (auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr()))
-        total += recomputeSeconds(callee);
+    } else if (BlockCall call = &op) {
+      double count = static_cast<double>(call.count());
+      if (auto it = recomputations.find(call.callee().getValue()); it != recomputations.end())
+        total += it->second * count;
+      else if (auto callee = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(&op, call.callee()))
+        total += recomputeSeconds(callee) * count;
     }
   if (shared)
     recomputations[function.getName()] = total;
   return total;
 }
 
-static void addCollective(Operation *op, ByteCounts &bytes, std::vector<StageCollective> &collectives) {
+static void addCollective(Operation *op, int64_t times, ByteCounts &bytes, std::vector<StageCollective> &collectives) {
+  if (auto repeat = dyn_cast<RepeatOp>(op)) {
+    for (Operation &inner : SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(op, repeat.getCalleeAttr()).getBody().front())
+      addCollective(&inner, times * static_cast<int64_t>(repeat.getCount()), bytes, collectives);
+    return;
+  }
   StageCollective found;
   auto describe = [&](StringRef kind, auto collective, ValueRange whole) {
     found.kind = kind.str();
     found.axis = collective.getAxis().str();
     found.groupSize = collective.getGroupSize();
     for (Value value : whole)
-      found.bytes += bytes(value);
+      found.bytes += bytes(value) * times;
+    found.count = times;
   };
   if (auto gather = dyn_cast<AllGatherOp>(op))
     describe("all_gather", gather, gather.getOutputs());
@@ -106,7 +115,7 @@ static void addCollective(Operation *op, ByteCounts &bytes, std::vector<StageCol
   for (StageCollective &known : collectives)
     if (known.kind == found.kind && known.axis == found.axis && known.groupSize == found.groupSize) {
       known.bytes += found.bytes;
-      ++known.count;
+      known.count += found.count;
       return;
     }
   collectives.push_back(found);
@@ -148,7 +157,7 @@ StageProgram GraphCost::measureStage(func::FuncOp stage) {
       program.updateSeconds += seconds(function); // masters cast by the load, and the update
     }
     for (Operation &op : function.getBody().front()) {
-      addCollective(&op, bytes, program.collectives);
+      addCollective(&op, 1, bytes, program.collectives);
       if (auto send = dyn_cast<SendOp>(op); send && part == "forward")
         for (Value value : send.getInputs())
           program.sendBytes += bytes(value);

@@ -1,4 +1,6 @@
 //===- BuildBackward.cpp - Reverse mode from each op's gradient rule -------===//
+#include "Activity.h"
+#include "CallLike.h"
 #include "CandidateInput.h"
 #include "GradientPath.h"
 #include "OpLabels.h"
@@ -76,6 +78,7 @@ private:
 /// A block's function with its backward, and how a call site wires them.
 struct Differentiated {
   func::FuncOp forward, backward;
+  unsigned numResults = 0;                      ///< of the block itself; what the forward returns behind them is saved
   SmallVector<unsigned> outputs;                ///< results whose gradients the backward takes
   SmallVector<std::pair<bool, unsigned>> saved; ///< per further argument: (is a forward argument, index of argument or result)
   SmallVector<unsigned> inputs;                 ///< arguments whose gradients it returns
@@ -85,9 +88,10 @@ struct BuildBackwardPass : public moai::impl::BuildBackwardBase<BuildBackwardPas
   void runOnOperation() override;
 
 private:
-  void markActive(func::FuncOp function, DenseSet<Value> &active);
   llvm::MapVector<StringAttr, DenseSet<Value>> activeBlocks(func::FuncOp step, const DenseSet<Value> &active);
-  Differentiated differentiate(func::FuncOp function, const DenseSet<Value> &active);
+  Differentiated differentiate(func::FuncOp function, const DenseSet<Value> &active, const BitVector &carried);
+  BlockCall callForward(BlockCall call, const Differentiated &block);
+  void callBackward(BlockCall forward, const Differentiated &block, FunctionGradients &gradients);
 };
 
 } // namespace
@@ -116,15 +120,6 @@ static LogicalResult buildGradientOf(Operation &op, GradientBuilder &gradients, 
   return error << "has no gradient rule, and the loss reaches parameter '" << parameterBehind(&op, step) << "' through it";
 }
 
-// Floating values that depend on active ones. Losses and gradients flow through these only.
-void BuildBackwardPass::markActive(func::FuncOp function, DenseSet<Value> &active) {
-  for (Operation &op : function.getBody().front())
-    if (!isa<DetachOp>(op) && llvm::any_of(op.getOperands(), [&](Value operand) { return active.contains(operand); }))
-      for (Value result : op.getResults())
-        if (isFloating(tensorOf(result).getElementType()))
-          active.insert(result);
-}
-
 // The functions whose calls have something to differentiate, each with its active arguments. Calls that differ in which
 // computed operands are active (those of the first layer above frozen ones) get a copy of the function. A first layer that
 // reads the inputs themselves shares its function with the others, and computes a gradient that nothing reads.
@@ -133,29 +128,40 @@ llvm::MapVector<StringAttr, DenseSet<Value>> BuildBackwardPass::activeBlocks(fun
   std::map<std::pair<std::string, std::vector<bool>>, func::FuncOp> known;
   DenseSet<Attribute> taken;
   llvm::MapVector<StringAttr, DenseSet<Value>> inside;
-  for (func::CallOp call : step.getOps<func::CallOp>()) {
+  for (BlockCall call : findCalls(step)) {
     std::vector<bool> pattern;
-    for (Value operand : call.getOperands())
+    for (Value operand : call->getOperands())
       pattern.push_back(active.contains(operand) || isa<BlockArgument>(operand));
-    if (llvm::none_of(call.getOperands(), [&](Value operand) { return active.contains(operand); }))
+    if (llvm::none_of(call->getOperands(), [&](Value operand) { return active.contains(operand); }))
       continue;
-    func::FuncOp &function = known[{call.getCallee().str(), pattern}];
+    func::FuncOp &function = known[{call.callee().getValue().str(), pattern}];
     if (!function) {
-      function = symbols.lookup<func::FuncOp>(call.getCallee());
-      if (!taken.insert(call.getCalleeAttr()).second) {
+      function = symbols.lookup<func::FuncOp>(call.callee().getValue());
+      if (!taken.insert(call.callee()).second) {
         function = function.clone();
         symbols.insert(function); // which gives it a name of its own
       }
     }
     call.setCallee(function.getName());
-    for (auto [operand, argument] : llvm::zip(call.getOperands(), function.getArguments()))
+    for (auto [operand, argument] : llvm::zip(call->getOperands(), function.getArguments()))
       if (active.contains(operand))
         inside[function.getNameAttr()].insert(argument);
   }
   return inside;
 }
 
-Differentiated BuildBackwardPass::differentiate(func::FuncOp function, const DenseSet<Value> &active) {
+// Arguments of the function that an iteration of a repeat takes from the one before.
+static BitVector findCarried(func::FuncOp function, ArrayRef<BlockCall> calls) {
+  BitVector carried(function.getNumArguments());
+  for (BlockCall call : calls)
+    if (call.callee().getAttr() == function.getNameAttr())
+      for (unsigned i = 0; i < carried.size(); ++i)
+        if (call.carry(i) >= 0)
+          carried.set(i);
+  return carried;
+}
+
+Differentiated BuildBackwardPass::differentiate(func::FuncOp function, const DenseSet<Value> &active, const BitVector &carried) {
   Differentiated result;
   Block &forwardBody = function.getBody().front();
   auto forwardReturn = cast<func::ReturnOp>(forwardBody.getTerminator());
@@ -189,12 +195,16 @@ Differentiated BuildBackwardPass::differentiate(func::FuncOp function, const Den
 
   // The forward also returns what the backward reads and a caller doesn't hold.
   SmallVector<Value> results(forwardReturn.getOperands());
+  result.numResults = results.size();
   for (Value value : gradients.order) {
-    if (auto argument = dyn_cast<BlockArgument>(value)) {
+    // A repeat has no value for what its iterations take from each other: an argument is returned, so that it stays, and a
+    // result once more, to be stacked.
+    auto argument = dyn_cast<BlockArgument>(value);
+    if (argument && !carried.test(argument.getArgNumber())) {
       result.saved.push_back({true, argument.getArgNumber()});
       continue;
     }
-    auto known = llvm::find(results, value);
+    auto known = std::find(carried.any() ? results.begin() + result.numResults : results.begin(), results.end(), value);
     result.saved.push_back({false, static_cast<unsigned>(known - results.begin())});
     if (known == results.end())
       results.push_back(value);
@@ -204,6 +214,35 @@ Differentiated BuildBackwardPass::differentiate(func::FuncOp function, const Den
   function.setName(name + ".forward");
   result.forward = function;
   return result;
+}
+
+// Calls the function that also returns what the backward reads.
+BlockCall BuildBackwardPass::callForward(BlockCall call, const Differentiated &block) {
+  OpBuilder builder(call.getOperation());
+  RepeatOp repeated = call.repeat();
+  return createLike(builder, call, block.forward, call->getOperands(), repeated ? repeated.getCarries() : ArrayRef<int64_t>(),
+                    [&](unsigned result) { return result >= block.numResults; });
+}
+
+// Iterations run the other way round: the gradient that one returns for what it was handed is that of the one before's result.
+void BuildBackwardPass::callBackward(BlockCall forward, const Differentiated &block, FunctionGradients &gradients) {
+  SmallVector<Value> operands;
+  SmallVector<int64_t> carries;
+  for (unsigned output : block.outputs) {
+    operands.push_back(gradients.getOrZero(forward->getResult(output)));
+    auto handedOn = llvm::find_if(block.inputs, [&](unsigned input) { return forward.carry(input) == static_cast<int64_t>(output); });
+    carries.push_back(handedOn == block.inputs.end() ? -1 : handedOn - block.inputs.begin());
+  }
+  for (auto [isArgument, index] : block.saved)
+    operands.push_back(isArgument ? forward->getOperand(index) : forward->getResult(index));
+  carries.resize(operands.size(), -1);
+  auto isStacked = [&](unsigned result) { return isa<StackType>(forward->getOperand(block.inputs[result]).getType()); };
+  BlockCall backward = createLike(gradients.builder, forward, block.backward, operands, carries, isStacked);
+  if (RepeatOp repeated = backward.repeat())
+    repeated.setReversed(true);
+  for (auto [input, gradient] : llvm::zip(block.inputs, backward->getResults()))
+    if (gradients.needsGradient(forward->getOperand(input)))
+      gradients.accumulate(forward->getOperand(input), gradient);
 }
 
 void BuildBackwardPass::runOnOperation() {
@@ -221,33 +260,35 @@ void BuildBackwardPass::runOnOperation() {
     return signalPassFailure();
   }
 
-  DenseSet<Value> active;
+  DenseSet<Value> active = findActive(step);
   SmallVector<BlockArgument> parameters;
   for (BlockArgument argument : step.getArguments())
-    if (step.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kRole) == "parameter") {
+    if (step.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kRole) == "parameter")
       parameters.push_back(argument);
-      if (isFloating(tensorOf(argument).getElementType()))
-        active.insert(argument);
-    }
-  markActive(step, active);
 
   llvm::DenseMap<StringAttr, Differentiated> blocks;
-  for (auto &[name, inside] : activeBlocks(step, active)) {
+  auto inBlocks = activeBlocks(step, active);
+  SmallVector<BlockCall> calls = findCalls(step);
+  for (auto &[name, inside] : inBlocks) {
     auto callee = module.lookupSymbol<func::FuncOp>(name);
     markActive(callee, inside);
-    blocks[name] = differentiate(callee, inside);
+    blocks[name] = differentiate(callee, inside, findCarried(callee, calls));
   }
 
   // What depends on parameters has a place in the order of the step, integers (routes, indices) as well.
   OpBuilder builder(stepReturn);
   SmallVector<Operation *> forwardOps;
   SmallVector<bool> hasPlace;
+  SmallVector<int64_t> positions; // each iteration of a repeat has one
+  int64_t nextPosition = 0;
   DenseSet<Value> dependent;
   for (BlockArgument argument : step.getArguments())
     if (auto role = step.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kRole); role == "parameter" || role == "frozen")
       dependent.insert(argument);
   for (Operation &op : step.getBody().front().without_terminator()) {
     forwardOps.push_back(&op);
+    positions.push_back(nextPosition);
+    nextPosition += BlockCall(&op) ? BlockCall(&op).count() : 1;
     hasPlace.push_back(llvm::any_of(op.getOperands(), [&](Value operand) { return dependent.contains(operand); }));
     if (hasPlace.back())
       dependent.insert(op.result_begin(), op.result_end());
@@ -264,19 +305,17 @@ void BuildBackwardPass::runOnOperation() {
       op->setAttr(attrs::kPosition, builder.getI64IntegerAttr(position));
     }
   };
-  label(one, llvm::find(forwardOps, loss.getDefiningOp()) - forwardOps.begin());
+  auto lossOp = llvm::find(forwardOps, loss.getDefiningOp());
+  label(one, lossOp == forwardOps.end() ? nextPosition : positions[lossOp - forwardOps.begin()]);
 
-  for (size_t position = forwardOps.size(); position-- > 0;) {
-    Operation *op = forwardOps[position];
+  for (size_t number = forwardOps.size(); number-- > 0;) {
+    Operation *op = forwardOps[number];
     Operation *before = stepReturn->getPrevNode();
-    auto call = dyn_cast<func::CallOp>(op);
-    if (call && blocks.count(call.getCalleeAttr().getAttr())) {
-      Differentiated &block = blocks[call.getCalleeAttr().getAttr()];
-      OpBuilder::InsertionGuard guard(builder);
-      builder.setInsertionPoint(call);
-      auto forward = builder.create<func::CallOp>(call.getLoc(), block.forward, call.getOperands());
-      forward->setDiscardableAttrs(call->getDiscardableAttrDictionary());
-      for (auto [from, to] : llvm::zip(call.getResults(), forward.getResults())) {
+    BlockCall call = op;
+    if (call && blocks.count(call.callee().getAttr())) {
+      const Differentiated &block = blocks[call.callee().getAttr()];
+      BlockCall forward = callForward(call, block);
+      for (auto [from, to] : llvm::zip(call->getResults(), forward->getResults())) {
         from.replaceAllUsesWith(to);
         // The old result is about to go, and another op may get its address.
         gradients.rename(from, to);
@@ -284,28 +323,17 @@ void BuildBackwardPass::runOnOperation() {
           active.insert(to);
       }
       call->erase();
-      op = forwardOps[position] = forward;
-      if (llvm::any_of(forward.getResults(), [&](Value value) { return gradients.getGradient(value) != nullptr; })) {
-        builder.setInsertionPoint(stepReturn);
-        SmallVector<Value> operands;
-        for (unsigned index : block.outputs)
-          operands.push_back(gradients.getOrZero(forward.getResult(index)));
-        for (auto [isArgument, index] : block.saved)
-          operands.push_back(isArgument ? forward.getOperand(index) : forward.getResult(index));
-        auto backward = builder.create<func::CallOp>(forward.getLoc(), block.backward, operands);
-        if (Attribute name = forward->getAttr(attrs::kBlock))
-          backward->setAttr(attrs::kBlock, name);
-        for (auto [index, gradient] : llvm::zip(block.inputs, backward.getResults()))
-          if (active.contains(forward.getOperand(index)))
-            gradients.accumulate(forward.getOperand(index), gradient);
-      }
+      op = forwardOps[number] = forward.getOperation();
+      gradients.location = op->getLoc();
+      if (llvm::any_of(op->getResults(), [&](Value value) { return gradients.getGradient(value) != nullptr; }))
+        callBackward(forward, block, gradients);
     } else if (llvm::any_of(op->getResults(), [&](Value value) { return gradients.getGradient(value) != nullptr; })) {
       if (failed(buildGradientOf(*op, gradients, step)))
         return signalPassFailure();
     }
-    if (hasPlace[position])
-      op->setAttr(attrs::kPosition, builder.getI64IntegerAttr(static_cast<int64_t>(position)));
-    label(before->getNextNode(), static_cast<int64_t>(position));
+    if (hasPlace[number])
+      op->setAttr(attrs::kPosition, builder.getI64IntegerAttr(positions[number]));
+    label(before->getNextNode(), positions[number]);
   }
 
   SmallVector<Value> results(stepReturn.getOperands());

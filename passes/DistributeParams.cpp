@@ -1,7 +1,7 @@
 //===- DistributeParams.cpp - Sharded parameters and optimizer states ------===//
+#include "DistributeParams.h"
 #include "CandidateInput.h"
-#include "OpLabels.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "RepeatBody.h"
 #include "moai/Passes/Passes.h"
 #include "llvm/ADT/MapVector.h"
 
@@ -14,86 +14,39 @@ using namespace mlir;
 using namespace moai;
 
 namespace {
-
-/// Parameters that are gathered, reduced and updated together: those that one op of one stage reads, of one element type.
-/// Those that other stages have as well are apart.
-struct Bucket {
-  int64_t stage = 0;
-  bool isTied = false;
-  SmallVector<BlockArgument, 12> parameters;
-
-  Type exported() const { return tensorOf(parameters.front()).getElementType(); }
-};
-
-/// What is left to do for a bucket once its gradients are summed.
-struct PendingUpdate {
-  const Bucket *bucket;
-  SmallVector<Value> gradients, masters, states;
-};
-
 struct DistributeParamsPass : public moai::impl::DistributeParamsBase<DistributeParamsPass> {
-  void runOnOperation() override;
-
-private:
-  void readResults();
-  void collectBuckets();
-  PendingUpdate distribute(const Bucket &bucket);
-  SmallVector<Value, 12> load(const Bucket &bucket, ArrayRef<SymTensorType> tensors, ValueRange masters);
-  void reduce(const Bucket &bucket, ArrayRef<SymTensorType> tensors, SmallVectorImpl<Value> &gradients);
-  void clip(ArrayRef<PendingUpdate> updates);
-  void applyUpdate(const PendingUpdate &pending, Value squaredNorm);
-  void useCopy(BlockArgument parameter, Value copy, int64_t stage);
-  SmallVector<Value> accumulate(const Bucket &bucket);
-  void sumTied(const Bucket &bucket, SmallVectorImpl<Value> &gradients);
-  void finish();
-
-  bool isSharded() const { return config.zero > 0; }
-  AllReduceOp tiedSum(BlockArgument parameter);
-  Type elementOf(FloatKind kind, Type exported);
-  Type copyElementOf(Type exported) {
-    return elementOf(config.lowPrecisionParams ? policy.precision.parameter : FloatKind::Float32, exported);
+  void runOnOperation() override {
+    FailureOr<ParallelConfig> config = getConfig(getOperation());
+    func::FuncOp step = getStep(getOperation());
+    if (failed(config) || !step)
+      return signalPassFailure();
+    ParameterDistributor(step, *config).run();
   }
-  /// One flat shard of all the tensors together.
-  SymTensorType shardOf(ArrayRef<SymTensorType> tensors, Type element);
-  SmallVector<Value, 12> addArguments(const Bucket &bucket, Attribute role, ArrayRef<Type> types, bool isShard);
-
-  // Of the module at hand.
-  ParallelConfig config;
-  OptimizerPolicy policy;
-  OptimizerPolicyAttr policyAttribute;
-  std::optional<OpBuilder> builder;
-  std::optional<OpLabels> labels;
-  func::FuncOp step;
-  func::ReturnOp stepReturn;
-  SmallVector<BlockArgument> parameters;
-  DenseMap<Value, Value> gradientOf;
-  std::vector<Bucket> buckets;
-  SmallVector<Attribute> argumentAttributes;   ///< arguments are added to the block alone; the function follows at the end
-  SmallVector<Value> results;                  ///< of @step: the loss, buffers that the step changes, updated parameters and states
-  SmallVector<BlockArgument> updatedArguments; ///< the argument whose next value each result but the loss is
-  SmallVector<Attribute> names;                ///< of arguments
-  Operation *lastLoad = nullptr;
-  StringAttr nameName, roleName, loadPart, updatePart;
 };
-
 } // namespace
 
+ParameterDistributor::ParameterDistributor(func::FuncOp step, const ParallelConfig &config)
+    : step(step), stepReturn(cast<func::ReturnOp>(step.getBody().front().getTerminator())), config(config),
+      policyAttribute(getOptimizerAttr(step->getParentOfType<ModuleOp>())), policy(getOptimizer(step->getParentOfType<ModuleOp>())),
+      context(step.getContext()), builder(context), labels(context), nameName(builder.getStringAttr(attrs::kName)),
+      roleName(builder.getStringAttr(attrs::kRole)), loadPart(builder.getStringAttr("load")), updatePart(builder.getStringAttr("update")) {}
+
 // Null for a parameter of one stage.
-AllReduceOp DistributeParamsPass::tiedSum(BlockArgument parameter) {
+AllReduceOp ParameterDistributor::tiedSum(BlockArgument parameter) {
   auto sum = gradientOf.lookup(parameter).getDefiningOp<AllReduceOp>();
   return sum && sum.getAxis() == "tied" ? sum : AllReduceOp();
 }
 
-Type DistributeParamsPass::elementOf(FloatKind kind, Type exported) {
+Type ParameterDistributor::elementOf(FloatKind kind, Type exported) {
   if (!isFloating(exported))
     return exported;
   switch (kind) {
   case FloatKind::Float32:
-    return builder->getF32Type();
+    return builder.getF32Type();
   case FloatKind::BFloat16:
-    return builder->getBF16Type();
+    return builder.getBF16Type();
   case FloatKind::Float16:
-    return builder->getF16Type();
+    return builder.getF16Type();
   case FloatKind::Exported:
     break;
   }
@@ -101,15 +54,15 @@ Type DistributeParamsPass::elementOf(FloatKind kind, Type exported) {
 }
 
 // A parameter used on several stages is in a bucket of each.
-void DistributeParamsPass::collectBuckets() {
+void ParameterDistributor::collectBuckets() {
   DenseSet<std::pair<Value, int64_t>> placed;
   for (Operation &op : step.getBody().front().without_terminator()) {
-    if (labels->part(&op))
+    if (labels.part(&op))
       continue;
     llvm::MapVector<std::pair<Type, unsigned>, Bucket> byType;
     for (Value operand : op.getOperands())
       if (auto argument = dyn_cast<BlockArgument>(operand); argument && gradientOf.count(argument)) {
-        int64_t stage = labels->stage(&op);
+        int64_t stage = labels.stage(&op);
         if (!placed.insert({argument, stage}).second)
           continue;
         bool isTied = static_cast<bool>(tiedSum(argument));
@@ -123,246 +76,116 @@ void DistributeParamsPass::collectBuckets() {
   }
 }
 
-SymTensorType DistributeParamsPass::shardOf(ArrayRef<SymTensorType> tensors, Type element) {
+SymTensorType ParameterDistributor::shardOf(ArrayRef<SymTensorType> tensors, Type element) {
   int64_t count = 0;
   for (SymTensorType tensor : tensors)
     count += tensor.countElements(DimBinding());
-  return SymTensorType::get(&getContext(), Dim((count + config.dataParallel - 1) / config.dataParallel), element);
+  return SymTensorType::get(context, Dim((count + config.dataParallel - 1) / config.dataParallel), element);
 }
 
-// A flat shard is one argument for all tensors of its bucket, and lists their names in order.
-SmallVector<Value, 12> DistributeParamsPass::addArguments(const Bucket &bucket, Attribute role, ArrayRef<Type> types, bool isShard) {
+// A flat shard is one argument for all tensors of its bucket, and lists their names in order. Of stacks every argument is one.
+SmallVector<Value, 12> ParameterDistributor::addArguments(const Bucket &bucket, Attribute role, ArrayRef<Type> types, bool isShard) {
   SmallVector<Value, 12> added;
   SmallVector<Attribute, 12> own;
   for (BlockArgument parameter : bucket.parameters)
     own.push_back(names[parameter.getArgNumber()]);
   for (auto [index, type] : llvm::enumerate(types)) {
-    Attribute name = isShard ? builder->getArrayAttr(own) : own[index];
+    Attribute name = isShard ? builder.getArrayAttr(own) : own[index];
     NamedAttribute sorted[] = {{nameName, name}, {roleName, role}};
-    argumentAttributes.push_back(DictionaryAttr::getWithSorted(&getContext(), sorted));
-    added.push_back(step.getBody().front().addArgument(type, step.getLoc()));
+    argumentAttributes.push_back(DictionaryAttr::getWithSorted(context, sorted));
+    Type whole = stackLike(bucket.parameters.front().getType(), cast<SymTensorType>(type));
+    added.push_back(step.getBody().front().addArgument(whole, step.getLoc()));
   }
   return added;
 }
 
-// Replaces a parameter on one stage by its copy. A copy that is wider than what kernels read is narrowed ahead of its first
-// use, once in the forward and once in the backward, so that the narrow one doesn't stay.
-void DistributeParamsPass::useCopy(BlockArgument parameter, Value copy, int64_t stage) {
-  for (bool backward : {false, true}) {
-    auto isUse = [&](OpOperand &use) {
-      Operation *user = use.getOwner();
-      return labels->stage(user) == stage && !labels->part(user) && labels->isBackward(user) == backward;
-    };
-    Value narrow = copy;
-    if (copy.getType() != parameter.getType()) {
-      Operation *first = nullptr;
-      for (OpOperand &use : parameter.getUses())
-        if (isUse(use) && (!first || use.getOwner()->isBeforeInBlock(first)))
-          first = use.getOwner();
-      if (!first)
-        continue;
-      builder->setInsertionPoint(first);
-      auto cast = builder->create<CastOp>(step.getLoc(), parameter.getType(), copy);
-      labels->place(cast, stage, backward);
-      narrow = cast;
-    }
-    parameter.replaceUsesWithIf(narrow, isUse);
-  }
+// Inside of a repeat the labels are its own.
+void ParameterDistributor::place(Operation *op, const Bucket &bucket, Attribute part) {
+  if (!isInBody)
+    labels.place(op, bucket.stage, part);
 }
 
-// The gradients of a stage's parameters over all its micro-batches; of a tied one, what this stage gives to the sum.
-SmallVector<Value> DistributeParamsPass::accumulate(const Bucket &bucket) {
-  SmallVector<Value> gradients;
-  for (BlockArgument parameter : bucket.parameters) {
-    Value gradient = gradientOf[parameter];
-    if (AllReduceOp sum = tiedSum(parameter)) {
-      auto own = llvm::find_if(sum.getInputs(), [&](Value input) { return labels->stage(input.getDefiningOp()) == bucket.stage; });
-      if (own != sum.getInputs().end())
-        gradient = *own;
-    }
-    gradients.push_back(gradient);
-  }
-  if (config.numMicroBatches == 1)
-    return gradients;
-  // As soon as the last of them is there, so that no gradient waits for the end of the backward.
-  Operation *last = nullptr;
-  for (Value gradient : gradients)
-    if (Operation *op = gradient.getDefiningOp(); op && (!last || last->isBeforeInBlock(op)))
-      last = op;
-  if (last)
-    builder->setInsertionPointAfter(last);
-  else
-    builder->setInsertionPoint(stepReturn);
+// Emits ops for a bucket's tensors where the builder stands, or, if they are stacks, a repeat that does it for each instance.
+SmallVector<Value> ParameterDistributor::forEach(const Bucket &bucket, StringRef name, StringAttr part, ValueRange inputs, EmitOps emit) {
+  if (!bucket.isStacked())
+    return emit(inputs);
   SmallVector<Type> types;
-  for (Value gradient : gradients)
-    types.push_back(
-        SymTensorType::get(&getContext(), tensorOf(gradient).getShape(), elementOf(policy.precision.accumulation, bucket.exported())));
-  auto accumulators = addArguments(bucket, builder->getStringAttr("gradient_accumulator"), types, /*isShard=*/false);
-  auto sum = builder->create<AccumulateOp>(step.getLoc(), types, accumulators, gradients);
-  labels->place(sum, bucket.stage, /*isBackward=*/true);
-  return SmallVector<Value>(sum.getOutputs());
-}
-
-void DistributeParamsPass::sumTied(const Bucket &bucket, SmallVectorImpl<Value> &gradients) {
-  for (auto [parameter, gradient] : llvm::zip(bucket.parameters, gradients))
-    if (AllReduceOp sum = tiedSum(parameter)) {
-      auto reduce =
-          builder->create<AllReduceOp>(step.getLoc(), gradient.getType(), gradient, "tied", sum.getGroupSize(), sum.getStagesAttr());
-      labels->place(reduce, bucket.stage, updatePart);
-      gradient = reduce.getOutputs()[0];
-    }
-}
-
-// The compute copies, made once per step: gathered from shards, or cast from masters that are kept in another type. Kernels
-// read a parameter that is its own master itself.
-SmallVector<Value, 12> DistributeParamsPass::load(const Bucket &bucket, ArrayRef<SymTensorType> tensors, ValueRange masters) {
-  Type element = copyElementOf(bucket.exported());
-  SmallVector<Type, 12> copies;
-  for (SymTensorType type : tensors)
-    copies.push_back(type.getElementType() == element ? type : SymTensorType::get(&getContext(), type.getShape(), element));
-  if (!isSharded() && masters[0].getType() == copies[0])
-    return SmallVector<Value, 12>(masters);
-  if (lastLoad)
-    builder->setInsertionPointAfter(lastLoad);
-  else
-    builder->setInsertionPointToStart(&step.getBody().front());
-  SmallVector<Value, 12> kept;
-  if (isSharded()) {
-    auto gather = builder->create<AllGatherOp>(step.getLoc(), copies, masters, "data", config.dataParallel);
-    labels->place(gather, bucket.stage, loadPart);
-    lastLoad = gather;
-    kept.assign(gather.getOutputs().begin(), gather.getOutputs().end());
-    return kept;
+  for (Value input : inputs)
+    types.push_back(tensorOf(input));
+  func::FuncOp body = createBody(step->getParentOfType<ModuleOp>(), bucket.stage, name, types);
+  SmallVector<Value> outputs;
+  {
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPointToStart(&body.getBody().front());
+    isInBody = true;
+    outputs = emit(body.getArguments());
+    isInBody = false;
+    builder.create<func::ReturnOp>(step.getLoc(), outputs);
   }
-  for (auto [master, type] : llvm::zip(masters, copies)) {
-    auto cast = builder->create<CastOp>(step.getLoc(), type, master);
-    labels->place(cast, bucket.stage, loadPart);
-    lastLoad = cast;
-    kept.push_back(cast);
-  }
-  return kept;
+  updateBodyType(body);
+  types.clear();
+  for (Value output : outputs)
+    types.push_back(stackLike(bucket.parameters.front().getType(), tensorOf(output)));
+  auto repeat = builder.create<RepeatOp>(step.getLoc(), types, inputs, body.getName(), countTensors(bucket.parameters.front().getType()),
+                                         SmallVector<int64_t>(inputs.size(), -1), ArrayAttr(), /*reversed=*/false);
+  labels.place(repeat, bucket.stage, part);
+  return SmallVector<Value>(repeat.getResults());
 }
 
-// Sums gradients over the data axis, in the type that the policy asks for.
-void DistributeParamsPass::reduce(const Bucket &bucket, ArrayRef<SymTensorType> tensors, SmallVectorImpl<Value> &gradients) {
-  Location loc = step.getLoc();
-  Type element = elementOf(policy.precision.gradient, bucket.exported());
-  for (Value &gradient : gradients)
-    if (tensorOf(gradient).getElementType() != element) {
-      auto cast = builder->create<CastOp>(loc, SymTensorType::get(&getContext(), tensorOf(gradient).getShape(), element), gradient);
-      labels->place(cast, bucket.stage, updatePart);
-      gradient = cast;
-    }
-  sumTied(bucket, gradients);
-  Operation *sum = nullptr;
-  if (isSharded())
-    sum = builder->create<ReduceScatterOp>(loc, shardOf(tensors, element), gradients, "data", config.dataParallel);
-  else if (config.dataParallel > 1)
-    sum = builder->create<AllReduceOp>(loc, ValueRange(gradients).getTypes(), gradients, "data", config.dataParallel, DenseI64ArrayAttr());
-  if (!sum)
-    return;
-  labels->place(sum, bucket.stage, updatePart);
-  gradients.assign(sum->getResults().begin(), sum->getResults().end());
-}
-
-PendingUpdate DistributeParamsPass::distribute(const Bucket &bucket) {
+// Arguments for a bucket's masters and states, and the use of its copies in the step.
+PendingUpdate ParameterDistributor::distribute(const Bucket &bucket) {
   Type master = elementOf(policy.precision.master, bucket.exported()), state = elementOf(policy.precision.state, bucket.exported());
-  SmallVector<SymTensorType, 12> tensors;
+  PendingUpdate pending{&bucket, {}, {}, {}, {}};
   SmallVector<Type, 12> masterTypes, stateTypes;
   for (BlockArgument parameter : bucket.parameters) {
     SymTensorType type = tensorOf(parameter);
-    tensors.push_back(type);
+    pending.tensors.push_back(type);
     if (isSharded())
       continue;
-    masterTypes.push_back(SymTensorType::get(&getContext(), type.getShape(), master));
-    stateTypes.push_back(SymTensorType::get(&getContext(), type.getShape(), state));
+    masterTypes.push_back(SymTensorType::get(context, type.getShape(), master));
+    stateTypes.push_back(SymTensorType::get(context, type.getShape(), state));
   }
   if (isSharded()) {
-    masterTypes.push_back(shardOf(tensors, master));
-    stateTypes.push_back(shardOf(tensors, state));
+    masterTypes.push_back(shardOf(pending.tensors, master));
+    stateTypes.push_back(shardOf(pending.tensors, state));
   }
   bool isOwnMaster = !isSharded() && master == copyElementOf(bucket.exported());
-  PendingUpdate pending;
-  pending.bucket = &bucket;
-  auto masters = addArguments(bucket, builder->getStringAttr(isOwnMaster ? "parameter" : "master_parameter"), masterTypes, isSharded());
+  auto masters = addArguments(bucket, builder.getStringAttr(isOwnMaster ? "parameter" : "master_parameter"), masterTypes, isSharded());
   pending.masters.assign(masters.begin(), masters.end());
   for (int64_t i = 0; i < policy.numStates(); ++i) {
-    auto states = addArguments(bucket, builder->getStringAttr(i == 0 ? "first_moment" : "second_moment"), stateTypes, isSharded());
+    auto states = addArguments(bucket, builder.getStringAttr(i == 0 ? "first_moment" : "second_moment"), stateTypes, isSharded());
     pending.states.append(states.begin(), states.end());
   }
-  for (auto [parameter, copy] : llvm::zip(bucket.parameters, load(bucket, tensors, masters)))
+  for (auto [parameter, copy] : llvm::zip(bucket.parameters, load(bucket, pending.tensors, masters)))
     useCopy(parameter, copy, bucket.stage);
   pending.gradients = accumulate(bucket);
-  builder->setInsertionPoint(stepReturn);
-  reduce(bucket, tensors, pending.gradients);
   return pending;
 }
 
-void DistributeParamsPass::applyUpdate(const PendingUpdate &pending, Value squaredNorm) {
-  SmallVector<Value> taken(pending.masters);
-  taken.append(pending.states);
-  auto optimizer = builder->create<OptimizerOp>(step.getLoc(), ValueRange(taken).getTypes(), pending.gradients, pending.masters,
-                                                pending.states, squaredNorm, policyAttribute);
-  labels->place(optimizer, pending.bucket->stage, updatePart);
-  results.append(optimizer.getOutputs().begin(), optimizer.getOutputs().end());
-  for (Value argument : taken)
-    updatedArguments.push_back(cast<BlockArgument>(argument));
-}
-
-// Every stage needs the norm over the gradients of all stages. A tied parameter counts on the first stage that has it.
-void DistributeParamsPass::clip(ArrayRef<PendingUpdate> updates) {
-  Location loc = step.getLoc();
-  Type scalar = SymTensorType::get(&getContext(), ArrayRef<Dim>(), builder->getF32Type());
-  SmallVector<Value> norms(config.numStages);
-  for (int64_t stage = 0; stage < config.numStages; ++stage) {
-    SmallVector<Value> counted;
-    for (const PendingUpdate &pending : updates) {
-      AllReduceOp tied = tiedSum(pending.bucket->parameters.front());
-      if (pending.bucket->stage == stage && (!tied || tied.getStages()->front() == stage))
-        counted.append(pending.gradients);
-    }
-    Operation *norm = counted.empty() ? builder->create<GenerateOp>(loc, scalar, "full", ArrayRef<double>{0.0}).getOperation()
-                                      : builder->create<SquaredNormOp>(loc, scalar, counted).getOperation();
-    labels->place(norm, stage, updatePart);
-    auto sumOver = [&](StringRef axis, int64_t size, DenseI64ArrayAttr stages) {
-      if (size == 1)
-        return;
-      norm = builder->create<AllReduceOp>(loc, scalar, norm->getResult(0), axis, size, stages);
-      labels->place(norm, stage, updatePart);
-    };
-    sumOver("data", isSharded() ? config.dataParallel : 1, {});
-    sumOver("stage", config.numStages, builder->getDenseI64ArrayAttr(llvm::to_vector(llvm::seq<int64_t>(0, config.numStages))));
-    norms[stage] = norm->getResult(0);
-  }
-  for (const PendingUpdate &pending : updates)
-    applyUpdate(pending, norms[pending.bucket->stage]);
-}
-
 // @step no longer takes parameters, and returns the loss and the next value of all that it changes.
-void DistributeParamsPass::finish() {
+void ParameterDistributor::finish() {
   Block &body = step.getBody().front();
   stepReturn->setOperands(results);
   for (Operation &op : llvm::make_early_inc_range(llvm::drop_begin(llvm::reverse(body))))
-    if (auto sum = dyn_cast<AllReduceOp>(op); sum && sum.getAxis() == "tied" && sum->use_empty() && labels->stage(sum) < 0)
+    if (auto sum = dyn_cast<AllReduceOp>(op); sum && sum.getAxis() == "tied" && sum->use_empty() && labels.stage(sum) < 0)
       sum->erase();
-  step.setFunctionType(builder->getFunctionType(body.getArgumentTypes(), ValueRange(results).getTypes()));
+  step.setFunctionType(builder.getFunctionType(body.getArgumentTypes(), ValueRange(results).getTypes()));
   step.setAllArgAttrs(argumentAttributes);
   BitVector unused(step.getNumArguments());
   for (BlockArgument parameter : parameters)
     if (parameter.use_empty())
       unused.set(parameter.getArgNumber());
   step.eraseArguments(unused);
-  SmallVector<Attribute> resultAttributes{builder->getDictionaryAttr(builder->getNamedAttr(roleName, builder->getStringAttr("loss")))};
+  SmallVector<Attribute> resultAttributes{builder.getDictionaryAttr(builder.getNamedAttr(roleName, builder.getStringAttr("loss")))};
   for (BlockArgument argument : updatedArguments)
     resultAttributes.push_back(
-        builder->getDictionaryAttr(builder->getNamedAttr(attrs::kUpdates, builder->getI64IntegerAttr(argument.getArgNumber()))));
+        builder.getDictionaryAttr(builder.getNamedAttr(attrs::kUpdates, builder.getI64IntegerAttr(argument.getArgNumber()))));
   step.setAllResultAttrs(resultAttributes);
 }
 
 // The loss, buffers that the forward changes (which have names), and gradients in the order of the parameters.
-void DistributeParamsPass::readResults() {
+void ParameterDistributor::readResults() {
   results.assign({stepReturn.getOperand(0)});
-  updatedArguments.clear();
   unsigned next = 1;
   for (; next < stepReturn.getNumOperands(); ++next) {
     auto name = step.getResultAttrOfType<StringAttr>(next, attrs::kName);
@@ -371,49 +194,30 @@ void DistributeParamsPass::readResults() {
     results.push_back(stepReturn.getOperand(next));
     updatedArguments.push_back(step.getArgument(llvm::find(names, name) - names.begin()));
   }
-  gradientOf.clear();
   for (auto [parameter, gradient] : llvm::zip(parameters, stepReturn.getOperands().drop_front(next)))
     gradientOf[parameter] = gradient;
 }
 
-void DistributeParamsPass::runOnOperation() {
-  ModuleOp module = getOperation();
-  FailureOr<ParallelConfig> parsed = getConfig(module);
-  step = getStep(module);
-  if (failed(parsed) || !step)
-    return signalPassFailure();
-  config = *parsed;
-  policyAttribute = getOptimizerAttr(module);
-  policy = getOptimizer(module);
-  builder.emplace(&getContext());
-  labels.emplace(&getContext());
-  nameName = builder->getStringAttr(attrs::kName);
-  roleName = builder->getStringAttr(attrs::kRole);
-  loadPart = builder->getStringAttr("load");
-  updatePart = builder->getStringAttr("update");
-  Block &body = step.getBody().front();
-  stepReturn = cast<func::ReturnOp>(body.getTerminator());
-  parameters.clear();
-  buckets.clear();
-  argumentAttributes.clear();
-  names.clear();
-  lastLoad = nullptr;
-  Attribute parameterRole = builder->getStringAttr("parameter");
-  for (BlockArgument argument : body.getArguments()) {
+void ParameterDistributor::readArguments() {
+  Attribute parameterRole = builder.getStringAttr("parameter");
+  for (BlockArgument argument : step.getArguments()) {
     DictionaryAttr dictionary = step.getArgAttrDict(argument.getArgNumber());
-    argumentAttributes.push_back(dictionary ? dictionary : builder->getDictionaryAttr({}));
+    argumentAttributes.push_back(dictionary ? dictionary : builder.getDictionaryAttr({}));
     names.push_back(dictionary ? dictionary.get(nameName) : Attribute());
     if (dictionary && dictionary.get(roleName) == parameterRole)
       parameters.push_back(argument);
   }
-  readResults();
+}
 
+void ParameterDistributor::run() {
+  readArguments();
+  readResults();
   collectBuckets();
   std::vector<PendingUpdate> updates;
   for (const Bucket &bucket : buckets) {
     updates.push_back(distribute(bucket));
     if (policy.maxGradientNorm == 0)
-      applyUpdate(updates.back(), Value());
+      update(updates.back());
   }
   if (policy.maxGradientNorm > 0)
     clip(updates);

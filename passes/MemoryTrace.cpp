@@ -71,7 +71,12 @@ Storage Trace::allocate(Value value, StringRef category, std::string name) {
   return std::make_shared<Handle>(timeline, live, timeline.storages.size() - 1);
 }
 
-static std::string describe(Operation &op, const std::string &inBlock) { return (inBlock.empty() ? "" : inBlock + ": ") + describeOp(op); }
+static std::string describe(Operation &op, const std::string &inBlock) {
+  // What stands beside a block's calls may belong to it.
+  auto own = op.getAttrOfType<StringAttr>(attrs::kBlock);
+  std::string block = own ? own.str() : inBlock;
+  return (block.empty() ? "" : block + ": ") + describeOp(op);
+}
 
 Storages Trace::runOp(Operation &op, const FunctionFacts &facts, DenseMap<Value, Storage> &values, StringRef category,
                       const std::string &inBlock) {

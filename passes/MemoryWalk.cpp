@@ -1,5 +1,6 @@
 //===- MemoryWalk.cpp - Live bytes of a function's body --------------------===//
 #include "moai/Passes/MemoryWalk.h"
+#include "RepeatStorages.h"
 #include "moai/CostModel/GraphCost.h"
 
 using namespace mlir;
@@ -7,39 +8,11 @@ using namespace moai;
 
 namespace {
 
-constexpr size_t kEscapes = SIZE_MAX;
-constexpr size_t kNever = SIZE_MAX - 1;
-
-/// A value of the function at hand, by number.
-struct ValueFacts {
-  unsigned root = 0;       ///< whose storage it uses
-  int64_t size = 0;        ///< of its own storage; 0 for an argument that the caller keeps
-  size_t lastUse = kNever; ///< of the storage: index of an op, or kEscapes
-  bool isSaved = false;
-};
-
-/// Bytes in use, and of which kinds.
-struct Live {
-  int64_t total = 0, results = 0, saved = 0;
-  void add(const ValueFacts &value) {
-    total += value.size;
-    if (value.lastUse == kEscapes)
-      results += value.size;
-    if (value.isSaved)
-      saved += value.size;
-  }
-  void operator-=(const Live &other) {
-    total -= other.total;
-    results -= other.results;
-    saved -= other.saved;
-  }
-};
-
 /// One function's walk: first the last use of every storage, then a sweep over the ops.
 class Walk {
 public:
   Walk(MemoryWalk &walk, func::FuncOp function, const ConsumedStorages &consumed)
-      : walk(walk), body(function.getBody().front()), storage(walk.bytes.getBinding()) {
+      : walk(walk), body(function.getBody().front()), aliases(walk.bytes.getBinding()) {
     addArguments(consumed);
     findLastUses();
     sweep();
@@ -49,179 +22,240 @@ public:
   FunctionMemory memory;
 
 private:
-  unsigned number(Value value) const { return numbers.find(value)->second; }
-  ValueFacts &rootOf(Value value) { return values[values[number(value)].root]; }
-  unsigned add(Value value, int64_t size);
   void addArguments(const ConsumedStorages &consumed);
-  void addResults(Operation &op, size_t index);
+  void addResults(Operation &op);
+  void addCallResults(Operation &op);
   void findLastUses();
-  ConsumedStorages consumedBy(func::CallOp call, size_t index);
-  void enter(func::CallOp call, size_t index);
-  void create(unsigned value);
+  ConsumedStorages consumedBy(Operation &call, size_t index, Live &taken);
+  void enter(Operation &op, StringAttr block, const FunctionMemory &callee, Live kept);
+  void run(RepeatOp repeat, size_t index);
+  void iterate(RepeatOp repeat, RepeatStorages &storages, int64_t iteration);
+  void create(unsigned storage);
+  void freeAfterLastUse(unsigned storage);
   void sweep();
-  void describePeak();
+  void noteOp(Operation &op);
   void describeResults();
 
   MemoryWalk &walk;
   Block &body;
-  StorageAnalysis storage;
-  DenseMap<Value, unsigned> numbers;
-  SmallVector<ValueFacts, 0> values;
+  StorageAnalysis aliases;
+  StorageTable table;
+  unsigned numArgumentStorages = 0;
+  std::vector<unsigned> storagesBefore; ///< by index of an op: how many there were before its results
   Live live;
   std::vector<Live> freedAt; ///< by index of an op
-  Operation *peakOp = nullptr;
-  const FunctionMemory *peakCallee = nullptr; ///< if the op is a call
 };
 
 } // namespace
 
-unsigned Walk::add(Value value, int64_t size) {
-  unsigned added = values.size();
-  numbers[value] = added;
-  values.push_back({added, size});
-  return added;
-}
-
+// Those that the caller keeps are storages without bytes.
 void Walk::addArguments(const ConsumedStorages &consumed) {
   size_t count = body.getNumArguments();
   for (Operation &op : body)
     count += op.getNumResults();
-  numbers.reserve(count);
-  values.reserve(count);
-  for (BlockArgument argument : body.getArguments())
-    add(argument, 0);
-  for (auto [argument, taken] : llvm::enumerate(consumed))
-    if (taken.bytes) {
-      values[argument].root = taken.owner;
-      values[taken.owner].size = taken.bytes;
-      values[taken.owner].isSaved = taken.isSaved;
+  table.reserve(count);
+  DenseMap<unsigned, unsigned> known; // by number among the consumed ones
+  for (auto [number, argument] : llvm::enumerate(body.getArguments())) {
+    if (number >= consumed.size() || consumed[number].empty()) {
+      table.define(argument, table.add({0, countTensors(argument.getType())}, number));
+      continue;
     }
+    StorageParts parts;
+    for (const ConsumedPart &part : consumed[number]) {
+      if (!part.bytes) {
+        parts.push_back({table.add({0, part.count}, number), part.count, 0});
+        continue;
+      }
+      auto [it, isNew] = known.try_emplace(part.storage, 0);
+      if (isNew)
+        it->second = table.add({part.bytes, part.storages, kNever, part.isSaved}, number);
+      parts.push_back({it->second, part.count, 0});
+    }
+    table.define(argument, std::move(parts));
+  }
+  numArgumentStorages = table.storages.size();
 }
 
-void Walk::addResults(Operation &op, size_t index) {
-  auto call = dyn_cast<func::CallOp>(op);
-  const FunctionMemory *callee = call ? &walk.of(call) : nullptr;
-  if (!call)
-    storage.visit(op);
-  for (auto [i, result] : llvm::enumerate(op.getResults())) {
-    unsigned added = add(result, callee ? callee->resultBytes[i] : walk.bytes(result));
-    if (callee && callee->resultArgument[i] >= 0)
-      values[added].root = values[number(op.getOperand(callee->resultArgument[i]))].root;
-    else if (callee && callee->firstResult[i] != i)
-      values[added].root = number(op.getResult(callee->firstResult[i]));
-    else if (Value root = callee ? result : storage.rootOf(result); root != result)
-      values[added].root = values[number(root)].root;
-    values[values[added].root].lastUse = index;
+void Walk::addCallResults(Operation &op) {
+  const FunctionMemory &callee = walk.ofCallee(&op);
+  DenseMap<unsigned, unsigned> known; // by number among the callee's results
+  for (auto [result, parts] : llvm::zip(op.getResults(), callee.results)) {
+    const ResultPart &part = parts.front();
+    if (part.argument >= 0) {
+      table.define(result, table.partsOf(op.getOperand(part.argument)));
+      continue;
+    }
+    auto [it, isNew] = known.try_emplace(part.storage, 0);
+    if (isNew)
+      it->second = table.add({part.bytes, 1});
+    table.define(result, it->second);
   }
+}
+
+void Walk::addResults(Operation &op) {
+  if (auto repeat = dyn_cast<RepeatOp>(op))
+    return addRepeatResults(table, repeat, walk.ofCallee(&op));
+  if (isa<func::CallOp>(op))
+    return addCallResults(op);
+  aliases.visit(op);
+  for (Value result : op.getResults())
+    if (Value root = aliases.rootOf(result); root != result)
+      table.define(result, table.partsOf(root));
+    else
+      table.define(result, table.add({walk.bytes(result), 1}));
 }
 
 void Walk::findLastUses() {
   size_t index = 0;
   for (Operation &op : body) {
     for (Value operand : op.getOperands())
-      rootOf(operand).lastUse = index;
+      table.use(operand, index);
     if (auto loss = dyn_cast<CrossEntropyOp>(op))
-      rootOf(getHeldLogits(loss)).lastUse = index;
-    addResults(op, index);
+      table.use(getHeldLogits(loss), index);
+    storagesBefore.push_back(table.storages.size());
+    addResults(op);
+    for (Value result : op.getResults())
+      table.use(result, index);
     ++index;
   }
   for (Value result : body.getTerminator()->getOperands())
-    rootOf(result).lastUse = kEscapes;
+    table.use(result, kEscapes);
   freedAt.resize(index);
 }
 
 // What a call gets for good: storages that nothing needs after it.
-ConsumedStorages Walk::consumedBy(func::CallOp call, size_t index) {
+ConsumedStorages Walk::consumedBy(Operation &call, size_t index, Live &taken) {
   ConsumedStorages consumed;
-  SmallVector<std::pair<unsigned, unsigned>, 16> owners; // root, first operand
-  for (auto [operand, value] : llvm::enumerate(call.getOperands())) {
-    unsigned root = values[number(value)].root;
-    if (values[root].lastUse != index || !values[root].size)
+  SmallVector<std::pair<unsigned, unsigned>, 16> owners; // storage, first operand that has it
+  for (auto [number, operand] : llvm::enumerate(call.getOperands())) {
+    unsigned storage = table.partsOf(operand).front().storage;
+    const StorageFacts &facts = table.storages[storage];
+    if (facts.lastUse != index || !facts.bytes)
       continue;
     consumed.resize(call.getNumOperands());
-    auto owner = llvm::find_if(owners, [&](auto &entry) { return entry.first == root; });
-    if (owner == owners.end())
-      owner = owners.insert(owners.end(), {root, static_cast<unsigned>(operand)});
-    consumed[operand] = {values[root].size, owner->second, values[root].isSaved};
+    auto owner = llvm::find_if(owners, [&](auto &entry) { return entry.first == storage; });
+    if (owner == owners.end()) {
+      owner = owners.insert(owners.end(), {storage, static_cast<unsigned>(number)});
+      taken.add(facts, 1);
+    }
+    consumed[number] = {{facts.bytes, 1, 1, owner->second, facts.isSaved}};
   }
   return consumed;
 }
 
-void Walk::enter(func::CallOp call, size_t index) {
-  ConsumedStorages consumed = consumedBy(call, index);
-  const FunctionMemory &callee = walk.of(call, consumed);
-  Live kept = live;
-  for (auto [operand, taken] : llvm::enumerate(consumed))
-    if (taken.bytes && taken.owner == operand) {
-      kept.total -= taken.bytes;
-      kept.saved -= taken.isSaved ? taken.bytes : 0;
-    }
+// `kept` is what stays with the caller meanwhile.
+void Walk::enter(Operation &op, StringAttr block, const FunctionMemory &callee, Live kept) {
   if (kept.total + callee.peak <= memory.peak || callee.peakOp.empty())
     return;
   memory.peak = kept.total + callee.peak;
   memory.peakResults = kept.results;
   memory.peakSaved = kept.saved + callee.peakSaved;
-  peakOp = call;
-  peakCallee = &callee;
+  memory.peakOp = (block ? block.str() + ": " : "") + callee.peakOp;
 }
 
-void Walk::create(unsigned value) {
-  const ValueFacts &facts = values[value];
-  if (facts.root != value || facts.lastUse == kNever)
+void Walk::iterate(RepeatOp repeat, RepeatStorages &storages, int64_t iteration) {
+  Live taken;
+  ConsumedStorages consumed = storages.consumedBy(iteration, taken);
+  Live kept = live;
+  kept -= taken;
+  enter(*repeat, repeat.blockOf(iteration), walk.ofCallee(repeat, consumed), kept);
+  live = kept;
+  live += storages.madeBy(iteration);
+}
+
+// Iterations between two bounds are alike: each adds to what lives as much as the one before it, so that the most is in use in the
+// first or in the last of them.
+void Walk::run(RepeatOp repeat, size_t index) {
+  RepeatStorages storages(table, repeat, walk.ofCallee(repeat), index);
+  SmallVector<int64_t> bounds = storages.bounds();
+  for (size_t i = 0; i + 1 < bounds.size(); ++i) {
+    Live before = live;
+    iterate(repeat, storages, bounds[i]);
+    int64_t between = bounds[i + 1] - bounds[i] - 2;
+    if (between < 0)
+      continue;
+    Live change = live;
+    change -= before;
+    for (int64_t *bytes : {&change.total, &change.results, &change.saved})
+      *bytes *= between;
+    live += change;
+    iterate(repeat, storages, bounds[i + 1] - 1);
+  }
+}
+
+// A repeat frees what it is the last to use itself.
+void Walk::freeAfterLastUse(unsigned storage) {
+  const StorageFacts &facts = table.storages[storage];
+  if (facts.lastUse < freedAt.size())
+    freedAt[facts.lastUse].add(facts, facts.count);
+}
+
+void Walk::create(unsigned storage) {
+  const StorageFacts &facts = table.storages[storage];
+  if (facts.lastUse == kNever)
     return;
-  live.add(facts);
-  if (facts.lastUse != kEscapes)
-    freedAt[facts.lastUse].add(facts);
+  live.add(facts, facts.count);
+  freeAfterLastUse(storage);
+}
+
+void Walk::noteOp(Operation &op) {
+  auto work = dyn_cast<WorkOpInterface>(op);
+  int64_t now = live.total + (work ? work.getTemporaryBytes(walk.bytes.getBinding()) : 0);
+  if (now <= memory.peak)
+    return;
+  memory.peak = now;
+  memory.peakResults = live.results;
+  memory.peakSaved = live.saved;
+  memory.peakOp = describeOp(op);
 }
 
 void Walk::sweep() {
-  unsigned next = 0;
-  for (; next < body.getNumArguments(); ++next)
-    create(next);
+  for (unsigned storage = 0; storage < numArgumentStorages; ++storage)
+    create(storage);
   size_t index = 0;
   for (Operation &op : body.without_terminator()) {
-    auto call = dyn_cast<func::CallOp>(op);
-    if (call)
-      enter(call, index);
-    for (unsigned i = 0, e = op.getNumResults(); i < e; ++i, ++next)
-      create(next);
-    auto work = dyn_cast<WorkOpInterface>(op);
-    int64_t now = live.total + (work ? work.getTemporaryBytes(walk.bytes.getBinding()) : 0);
-    if (!call && now > memory.peak) {
-      memory.peak = now;
-      memory.peakResults = live.results;
-      memory.peakSaved = live.saved;
-      peakOp = &op;
-      peakCallee = nullptr;
+    auto repeat = dyn_cast<RepeatOp>(op);
+    if (repeat) {
+      run(repeat, index);
+      for (unsigned storage = storagesBefore[index]; storage < storagesBefore[index + 1]; ++storage)
+        freeAfterLastUse(storage);
+      ++index;
+      continue;
     }
+    bool isCall = isa<func::CallOp>(op);
+    if (isCall) {
+      Live kept = live, taken;
+      ConsumedStorages consumed = consumedBy(op, index, taken);
+      kept -= taken;
+      enter(op, op.getAttrOfType<StringAttr>(attrs::kBlock), walk.ofCallee(&op, consumed), kept);
+    }
+    for (unsigned storage = storagesBefore[index]; storage < storagesBefore[index + 1]; ++storage)
+      create(storage);
+    if (!isCall)
+      noteOp(op);
     live -= freedAt[index++];
   }
-  describePeak();
-}
-
-void Walk::describePeak() {
-  if (!peakOp)
-    return;
-  auto block = peakCallee ? peakOp->getAttrOfType<StringAttr>(attrs::kBlock) : StringAttr();
-  memory.peakOp = (block ? block.str() + ": " : "") + (peakCallee ? peakCallee->peakOp : describeOp(*peakOp));
 }
 
 void Walk::describeResults() {
-  DenseMap<unsigned, unsigned> firstResults; // by storage
-  for (auto [index, result] : llvm::enumerate(body.getTerminator()->getOperands())) {
-    unsigned root = values[number(result)].root;
-    bool isArgument = root < body.getNumArguments();
-    auto [first, isNew] = firstResults.try_emplace(root, index);
-    memory.resultArgument.push_back(isArgument ? static_cast<int>(root) : -1);
-    memory.firstResult.push_back(first->second);
-    memory.resultBytes.push_back(isArgument || !isNew ? 0 : values[root].size);
+  DenseMap<unsigned, unsigned> known; // by storage
+  for (Value result : body.getTerminator()->getOperands()) {
+    auto &parts = memory.results.emplace_back();
+    for (const StoragePart &part : table.partsOf(result)) {
+      const StorageFacts &facts = table.storages[part.storage];
+      auto [it, isNew] = known.try_emplace(part.storage, known.size());
+      parts.push_back({facts.argument >= 0 ? 0 : facts.bytes, part.count, facts.count, facts.argument, it->second, isNew});
+    }
   }
 }
 
 size_t MemoryWalk::KeyHash::operator()(const Key &key) const {
   llvm::hash_code hash = llvm::hash_value(llvm::StringRef(key.name));
-  for (const ConsumedStorage &storage : key.consumed)
-    hash = llvm::hash_combine(hash, storage.bytes, storage.owner, storage.isSaved);
+  for (const auto &parts : key.consumed) {
+    hash = llvm::hash_combine(hash, parts.size());
+    for (const ConsumedPart &part : parts)
+      hash = llvm::hash_combine(hash, part.bytes, part.count, part.storages, part.storage, part.isSaved);
+  }
   return hash;
 }
 
@@ -235,8 +269,9 @@ const FunctionMemory &MemoryWalk::of(func::FuncOp function, const ConsumedStorag
   return known.emplace(std::move(key), std::move(memory)).first->second;
 }
 
-const FunctionMemory &MemoryWalk::of(func::CallOp call, const ConsumedStorages &consumed) {
-  const Known &known = isSharedFunction(call.getCallee()) ? shared : own;
-  auto it = known.find(Key{call.getCallee().str(), consumed});
-  return it != known.end() ? it->second : of(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr()), consumed);
+const FunctionMemory &MemoryWalk::ofCallee(Operation *call, const ConsumedStorages &consumed) {
+  FlatSymbolRefAttr callee = BlockCall(call).callee();
+  const Known &known = isSharedFunction(callee.getValue()) ? shared : own;
+  auto it = known.find(Key{callee.getValue().str(), consumed});
+  return it != known.end() ? it->second : of(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, callee), consumed);
 }

@@ -22,13 +22,16 @@ public:
 
   /// The pipeline stage; -1 without.
   int64_t stage(mlir::Operation *op) const { return number(op, stageName, -1); }
-  /// The number of the forward op it belongs to; -1 without.
+  /// The number of the forward op it belongs to, of a repeat that of the first element's; -1 without.
   int64_t position(mlir::Operation *op) const { return number(op, positionName, -1); }
   bool isBackward(mlir::Operation *op) const { return static_cast<bool>(op->getDiscardableAttr(phaseName)); }
   /// load or update; null inside the micro-batches.
   mlir::Attribute part(mlir::Operation *op) const { return op->getDiscardableAttr(partName); }
 
   void setStage(mlir::Operation *op, int64_t stage) const { op->setDiscardableAttr(stageName, mlir::IntegerAttr::get(integerType, stage)); }
+  void setPosition(mlir::Operation *op, int64_t position) const {
+    op->setDiscardableAttr(positionName, mlir::IntegerAttr::get(integerType, position));
+  }
   /// Inside the micro-batches.
   void place(mlir::Operation *op, int64_t stage, bool isBackward) const {
     setStage(op, stage);

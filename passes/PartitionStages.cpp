@@ -2,10 +2,11 @@
 #include "CandidateInput.h"
 #include "OpLabels.h"
 #include "Recompute.h"
+#include "SplitRepeats.h"
+#include "StageAtoms.h"
 #include "moai/Passes/Pipelines.h"
 #include "moai/Schedule/PipelineSchedule.h"
 #include "llvm/ADT/MapVector.h"
-#include <cmath>
 
 namespace moai {
 #define GEN_PASS_DEF_PARTITIONSTAGES
@@ -17,50 +18,13 @@ using namespace moai;
 
 namespace {
 
-/// A forward op that depends on parameters, with the backward ops that belong to it.
-struct Atom {
-  Operation *op;
-  int64_t picoseconds = 0;    ///< forward, backward and recomputation
-  int64_t stateBytes = 0;     ///< parameters that it reads, their gradients and optimizer states
-  int64_t savedBytes = 0;     ///< kept for the backward by each micro-batch in flight
-  int64_t transientBytes = 0; ///< while it runs
-  int64_t crossingBytes = 0;  ///< forward values needed after it
-  bool isBlock = false;       ///< a call whose forward can be repeated in the backward
-};
-
-/// What a stage's atoms add up to.
-struct Load {
-  int64_t picoseconds = 0, bytes = 0, transientBytes = 0;
-  void add(const Atom &atom, int64_t inFlight) {
-    picoseconds += atom.picoseconds;
-    bytes += atom.stateBytes + atom.savedBytes * inFlight;
-    transientBytes = std::max(transientBytes, atom.transientBytes);
-  }
-};
-
-/// How good a split is, most important first.
-struct Score {
-  int64_t missing = 0; ///< blocks to be recomputed that a stage doesn't have
-  int64_t excess = 0;  ///< bytes beyond the limit, on the worst stage
-  int64_t slowest = 0; ///< picoseconds
-  int64_t largest = 0; ///< bytes
-  int64_t traffic = 0; ///< bytes
-  bool operator<(const Score &o) const {
-    return std::tie(missing, excess, slowest, largest, traffic) < std::tie(o.missing, o.excess, o.slowest, o.largest, o.traffic);
-  }
-};
-
 struct PartitionStagesPass : public moai::impl::PartitionStagesBase<PartitionStagesPass> {
   using PartitionStagesBase::PartitionStagesBase;
   explicit PartitionStagesPass(CandidateAnalyses &analyses) : shared(&analyses) {}
   void runOnOperation() override;
 
 private:
-  FailureOr<std::vector<Atom>> collectAtoms(func::FuncOp step, const ParallelConfig &config, CandidateAnalyses &analyses);
   LogicalResult splitWithCounts(func::FuncOp step, const ParallelConfig &config, ArrayRef<int64_t> inFlight, CandidateAnalyses &analyses);
-  std::pair<Load, int64_t> loadWithCount(size_t first, size_t end, int64_t count, int64_t inFlight) const;
-  /// First atom of each stage, which has that many micro-batches in flight.
-  SmallVector<size_t> split(ArrayRef<int64_t> inFlight, int64_t limit, ArrayRef<int64_t> firstBlocks) const;
   void labelOps(func::FuncOp step, ArrayRef<size_t> starts);
   void replicateInactive(func::FuncOp step, int64_t stages);
   void separateTied(func::FuncOp step);
@@ -68,144 +32,27 @@ private:
   CandidateAnalyses *shared = nullptr;
   std::optional<OpLabels> labels;
   std::vector<Atom> atoms;
-  std::vector<Atom> recomputed; ///< the same, each block repeated, without ops; empty unless stages repeat their first blocks
 };
 
 } // namespace
 
-/// Bytes of a parameter on each device of its stage, as DistributeParams will lay it out.
-static int64_t countStateBytes(SymTensorType type, const ParallelConfig &config, const OptimizerPolicy &policy, const DimBinding &binding) {
-  int64_t elements = type.countElements(binding), exported = elements ? type.countBytes(binding) / elements : 0;
-  const PrecisionPolicy &precision = policy.precision;
-  int64_t copy = widthOf(config.lowPrecisionParams ? precision.parameter : FloatKind::Float32, exported);
-  int64_t master = widthOf(precision.master, exported), states = policy.numStates() * widthOf(precision.state, exported);
-  int64_t gradient = config.numMicroBatches > 1 ? widthOf(precision.accumulation, exported) : exported;
-  if (config.zero > 0)
-    return elements * (master + states) / config.dataParallel + elements * (copy + gradient);
-  return elements * (states + master + (master == copy ? 0 : copy) + gradient);
-}
-
-FailureOr<std::vector<Atom>> PartitionStagesPass::collectAtoms(func::FuncOp step, const ParallelConfig &config,
-                                                               CandidateAnalyses &analyses) {
-  std::vector<Atom> atoms;
-  OptimizerPolicy policy = getOptimizer(step->getParentOfType<ModuleOp>());
-  MemoryWalk &memory = analyses.memory;
-  auto storageBytes = [&](OpResult result) {
-    auto call = dyn_cast<func::CallOp>(result.getOwner());
-    return call ? memory.of(call).resultBytes[result.getResultNumber()] : memory.bytes(result);
-  };
-  auto peakOf = [&](Operation *op) {
-    if (auto call = dyn_cast<func::CallOp>(op))
-      return memory.of(call).peak;
-    int64_t peak = 0;
-    for (Value result : op->getResults())
-      peak += memory.bytes(result);
-    return peak;
-  };
-  DenseMap<int64_t, size_t> byPosition;
-  for (Operation &op : step.getBody().front().without_terminator()) {
-    int64_t position = labels->position(&op);
-    if (position < 0)
-      continue;
-    bool isBackward = labels->isBackward(&op);
-    if (!isBackward) {
-      byPosition[position] = atoms.size();
-      atoms.emplace_back();
-      Atom &atom = atoms.back();
-      atom.op = &op;
-      for (Value operand : op.getOperands())
-        if (auto argument = dyn_cast<BlockArgument>(operand))
-          if (step.getArgAttrOfType<StringAttr>(argument.getArgNumber(), attrs::kRole) == "parameter")
-            atom.stateBytes += countStateBytes(tensorOf(argument), config, policy, memory.bytes.getBinding());
-      for (OpResult result : op.getResults())
-        if (llvm::any_of(result.getUsers(), [&](Operation *user) { return labels->isBackward(user); }))
-          atom.savedBytes += storageBytes(result);
-    }
-    auto it = byPosition.find(position);
-    if (it == byPosition.end())
-      return op.emitOpError() << "belongs to position " << position << ", where no forward op is";
-    Atom &atom = atoms[it->second];
-    atom.isBlock |= isBackward && isa<func::CallOp>(op);
-    atom.picoseconds += std::llround(analyses.cost.seconds(&op) * 1e12);
-    // A recomputed block lives until its backward is done.
-    atom.transientBytes = isBackward ? atom.transientBytes + peakOf(&op) : std::max<int64_t>(0, peakOf(&op) - atom.savedBytes);
-  }
-  // Values alive across each boundary, from where they are made to their last forward use.
-  DenseMap<Operation *, size_t> indices;
-  for (auto [index, atom] : llvm::enumerate(atoms))
-    indices[atom.op] = index;
-  for (auto [index, atom] : llvm::enumerate(atoms))
-    for (Value result : atom.op->getResults()) {
-      size_t last = index;
-      for (Operation *user : result.getUsers())
-        if (auto it = indices.find(user); it != indices.end())
-          last = std::max(last, it->second);
-      for (size_t i = index; i < last; ++i)
-        atoms[i].crossingBytes += memory.bytes(result);
-    }
-  return atoms;
-}
-
-// The load of some atoms whose first `count` blocks are repeated, and how many blocks they lack for that.
-std::pair<Load, int64_t> PartitionStagesPass::loadWithCount(size_t first, size_t end, int64_t count, int64_t inFlight) const {
-  Load load;
-  for (size_t i = first; i < end; ++i) {
-    bool repeats = count > 0 && atoms[i].isBlock;
-    count -= repeats;
-    load.add(repeats ? recomputed[i] : atoms[i], inFlight);
-  }
-  return {load, count};
-}
-
-// Dynamic programming over (stages, atoms): the best score of putting the first `i` atoms on `s` stages, none empty.
-SmallVector<size_t> PartitionStagesPass::split(ArrayRef<int64_t> inFlight, int64_t limit, ArrayRef<int64_t> firstBlocks) const {
-  size_t n = atoms.size(), stages = inFlight.size();
-  std::vector<std::vector<Score>> best(stages + 1, std::vector<Score>(n + 1));
-  std::vector<std::vector<size_t>> from(stages + 1, std::vector<size_t>(n + 1));
-  for (size_t s = 1; s <= stages; ++s)
-    for (size_t i = s; i <= n; ++i) {
-      bool found = false;
-      Load load;
-      int64_t missing = 0;
-      // The last of the `s` stages begins at atom `j`. Earlier starts only make it slower and larger; stop once it alone is
-      // worse than the best split.
-      for (size_t j = i; j-- + 1 > s;) {
-        load.add(atoms[j], inFlight[s - 1]);
-        if (s == 1 && j > 0)
-          continue;
-        if (!firstBlocks.empty())
-          std::tie(load, missing) = loadWithCount(j, i, firstBlocks[s - 1], inFlight[s - 1]);
-        int64_t bytes = load.bytes + load.transientBytes;
-        Score score{missing, limit > 0 ? std::max<int64_t>(0, bytes - limit) : 0, load.picoseconds, bytes, 0};
-        if (found && firstBlocks.empty() && std::tie(best[s][i].excess, best[s][i].slowest) < std::tie(score.excess, score.slowest))
-          break;
-        if (s > 1) {
-          const Score &before = best[s - 1][j];
-          score = {before.missing + score.missing, std::max(before.excess, score.excess), std::max(before.slowest, score.slowest),
-                   std::max(before.largest, score.largest), before.traffic + atoms[j - 1].crossingBytes};
-        }
-        if (!found || score < best[s][i]) {
-          best[s][i] = score;
-          from[s][i] = j;
-          found = true;
-        }
-      }
-    }
-  SmallVector<size_t> starts(stages);
-  size_t end = n;
-  for (size_t s = stages; s > 1; --s)
-    end = starts[s - 1] = from[s][end];
-  starts[0] = 0;
-  return starts;
-}
-
+// Repeats are cut where a stage begins.
 void PartitionStagesPass::labelOps(func::FuncOp step, ArrayRef<size_t> starts) {
+  RepeatCuts cuts;
+  for (Operation &op : step.getBody().front())
+    if (auto repeat = dyn_cast<RepeatOp>(op); repeat && !labels->isBackward(&op))
+      for (size_t start : llvm::drop_begin(starts)) {
+        int64_t first = labels->position(&op), element = atoms[start].position - first;
+        if (first >= 0 && element > 0 && element < static_cast<int64_t>(repeat.getCount()))
+          cuts[first].push_back(element);
+      }
+  splitRepeats(step, cuts);
   DenseMap<int64_t, int64_t> stageOfPosition;
   size_t stage = 0;
   for (auto [index, atom] : llvm::enumerate(atoms)) {
     while (stage + 1 < starts.size() && index >= starts[stage + 1])
       ++stage;
-    stageOfPosition[labels->position(atom.op)] = static_cast<int64_t>(stage);
+    stageOfPosition[atom.position] = static_cast<int64_t>(stage);
   }
   for (Operation &op : step.getBody().front().without_terminator())
     if (int64_t position = labels->position(&op); position >= 0)
@@ -219,14 +66,11 @@ LogicalResult PartitionStagesPass::splitWithCounts(func::FuncOp step, const Para
   OwningOpRef<ModuleOp> copy = getOperation().clone();
   func::FuncOp copiedStep = getStep(*copy);
   recomputeFully(*copy, findBlockCalls(copiedStep));
-  FailureOr<std::vector<Atom>> collected = collectAtoms(copiedStep, config, analyses);
-  if (failed(collected))
+  FailureOr<std::vector<Atom>> recomputed = collectAtoms(copiedStep, *labels, config, analyses);
+  if (failed(recomputed))
     return failure();
-  recomputed = std::move(*collected);
-  for (Atom &atom : recomputed)
-    atom.op = nullptr; // the copy's
-  labelOps(step, split(inFlight, analyses.memoryLimit, counts));
-  auto blocks = takeFirstBlocks(getOperation(), findBlockCalls(step), counts, [&](func::CallOp call) { return labels->stage(call); });
+  labelOps(step, splitAtoms(atoms, inFlight, analyses.memoryLimit, *recomputed, counts));
+  auto blocks = takeFirstBlocks(step, counts, [&](BlockCall call) { return labels->stage(call.getOperation()); });
   if (failed(blocks))
     return failure();
   recomputeFully(getOperation(), *blocks);
@@ -379,7 +223,7 @@ void PartitionStagesPass::runOnOperation() {
     own.emplace(*ownAccelerator, getBinding(module), 1.0, memoryLimit);
   }
   CandidateAnalyses &analyses = shared ? *shared : *own;
-  FailureOr<std::vector<Atom>> collected = collectAtoms(step, *config, analyses);
+  FailureOr<std::vector<Atom>> collected = collectAtoms(step, *labels, *config, analyses);
   if (failed(collected))
     return signalPassFailure();
   atoms = std::move(*collected);
@@ -387,10 +231,9 @@ void PartitionStagesPass::runOnOperation() {
     module.emitError() << "has " << atoms.size() << " ops to put on " << config->numStages << " stages";
     return signalPassFailure();
   }
-  recomputed.clear();
   // The blocks of a single stage are InsertRecompute's.
   if (config->numStages == 1 || config->recomputation.kind != Recomputation::FirstBlocks)
-    labelOps(step, split(inFlight, analyses.memoryLimit, {}));
+    labelOps(step, splitAtoms(atoms, inFlight, analyses.memoryLimit, {}, {}));
   else if (failed(splitWithCounts(step, *config, inFlight, analyses)))
     return signalPassFailure();
   replicateInactive(step, config->numStages);

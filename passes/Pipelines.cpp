@@ -9,6 +9,7 @@ using namespace moai;
 
 void moai::buildTrainingPipeline(OpPassManager &manager) {
   manager.addPass(createNormalizeGraph());
+  manager.addPass(createRollBlocks());
   manager.addPass(createBuildBackward());
 }
 

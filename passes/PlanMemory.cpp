@@ -40,6 +40,7 @@ private:
   func::CallOp load, forward, backward, update;
   StageMemory base, worst;
   DenseMap<Value, unsigned> returned; ///< by the stage's function: number of its first result
+  DenseSet<unsigned> stays;           ///< storages of the forward's results that the step returns
   int64_t saved = 0, loss = 0;        ///< of one micro-batch
 };
 
@@ -78,34 +79,44 @@ void StagePlan::countArguments() {
 
 // Each storage that the forward returns once: the loss stays to the end, what the backward reads until it is done.
 void StagePlan::measureForward() {
-  const FunctionMemory &facts = walk.of(forward);
-  SmallVector<bool> isSaved(forward.getNumResults()), isLoss(forward.getNumResults());
-  for (auto [number, result] : llvm::enumerate(forward.getResults())) {
-    isSaved[facts.firstResult[number]] |= llvm::is_contained(result.getUsers(), backward);
-    if (auto it = returned.find(result); it != returned.end())
-      isLoss[facts.firstResult[number]] |= !stage.getResultAttr(it->second, attrs::kUpdates);
+  const FunctionMemory &facts = walk.ofCallee(forward);
+  DenseSet<unsigned> kept, losses; // storages that the backward reads, and that the step returns
+  for (auto [result, parts] : llvm::zip(forward.getResults(), facts.results)) {
+    bool isSaved = llvm::is_contained(result.getUsers(), backward);
+    auto it = returned.find(result);
+    for (const ResultPart &part : parts) {
+      if (isSaved)
+        kept.insert(part.storage);
+      if (it == returned.end())
+        continue;
+      stays.insert(part.storage);
+      if (!stage.getResultAttr(it->second, attrs::kUpdates))
+        losses.insert(part.storage);
+    }
   }
-  for (auto [number, size] : llvm::enumerate(facts.resultBytes))
-    if (isLoss[number])
-      loss += size;
-    else if (isSaved[number])
-      saved += size;
+  for (const auto &parts : facts.results)
+    for (const ResultPart &part : parts) {
+      int64_t size = part.isFirst && part.argument < 0 ? part.bytes * part.storages : 0;
+      if (losses.contains(part.storage))
+        loss += size;
+      else if (kept.contains(part.storage))
+        saved += size;
+    }
 }
 
 // What the forward left, and what has arrived for this backward alone.
 ConsumedStorages StagePlan::storagesOfBackward() {
   ConsumedStorages consumed(backward.getNumOperands());
-  DenseMap<Value, unsigned> owners;
   if (!forward)
     return consumed;
-  const FunctionMemory &facts = walk.of(forward);
+  const FunctionMemory &facts = walk.ofCallee(forward);
   for (auto [number, operand] : llvm::enumerate(backward.getOperands())) {
     if (operand.getDefiningOp() != forward)
       continue;
-    unsigned first = facts.firstResult[cast<OpResult>(operand).getResultNumber()];
-    int64_t size = facts.resultBytes[first];
-    if (facts.resultArgument[first] < 0 && !returned.count(forward->getResult(first)))
-      consumed[number] = {size, owners.try_emplace(forward->getResult(first), number).first->second, /*isSaved=*/true};
+    for (const ResultPart &part : facts.results[cast<OpResult>(operand).getResultNumber()]) {
+      bool isTaken = part.argument < 0 && !stays.contains(part.storage);
+      consumed[number].push_back({isTaken ? part.bytes : 0, part.count, part.storages, part.storage, /*isSaved=*/true});
+    }
   }
   return consumed;
 }
@@ -124,8 +135,8 @@ void StagePlan::visit(const char *phase, const FunctionMemory &running, StageMem
 
 static int64_t resultBytes(const FunctionMemory &memory) {
   int64_t total = 0;
-  for (int64_t size : memory.resultBytes)
-    total += size;
+  for (unsigned result = 0; result < memory.results.size(); ++result)
+    total += memory.ownBytes(result);
   return total;
 }
 
@@ -137,14 +148,14 @@ StageMemory StagePlan::plan() {
     return memory;
   };
   if (load) {
-    visit("load", withoutResults(walk.of(load)), now, 0);
-    now.parameters += resultBytes(walk.of(load));
+    visit("load", withoutResults(walk.ofCallee(load)), now, 0);
+    now.parameters += resultBytes(walk.ofCallee(load));
   }
   if (forward)
     measureForward();
   ConsumedStorages consumed = backward ? storagesOfBackward() : ConsumedStorages();
-  FunctionMemory forwardMemory = forward ? withoutResults(walk.of(forward)) : FunctionMemory();
-  FunctionMemory backwardMemory = backward ? walk.of(backward, consumed) : FunctionMemory();
+  FunctionMemory forwardMemory = forward ? withoutResults(walk.ofCallee(forward)) : FunctionMemory();
+  FunctionMemory backwardMemory = backward ? walk.ofCallee(backward, consumed) : FunctionMemory();
   for (int64_t task : tasks) {
     if (task > 0) {
       visit("forward", forwardMemory, now, std::min(saved, forwardMemory.peak));
@@ -156,7 +167,7 @@ StageMemory StagePlan::plan() {
     now.gradients += resultBytes(backwardMemory);
   }
   if (update)
-    visit("optimizer", withoutResults(walk.of(update)), now, 0);
+    visit("optimizer", withoutResults(walk.ofCallee(update)), now, 0);
   worst.saved = saved + loss;
   worst.forwardPeak = forwardMemory.peak;
   worst.forwardPeakOp = forwardMemory.peakOp;

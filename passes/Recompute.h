@@ -2,26 +2,29 @@
 #ifndef MOAI_PASSES_RECOMPUTE_H
 #define MOAI_PASSES_RECOMPUTE_H
 
-#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "CallLike.h"
 #include "mlir/IR/BuiltinOps.h"
 
 namespace moai {
 
-/// The forward and backward call of one block instance.
+/// The forward and backward of one block instance, or of several that are repeated.
 struct BlockCalls {
-  mlir::func::CallOp forward, backward;
+  BlockCall forward, backward;
+
+  /// How many leading results of the forward are the block's own; what it returns behind them is for the backward.
+  unsigned numOutputs() const;
 };
 
-/// The block instances of @step that have a backward, in the order of their forwards.
+/// The blocks of @step that have a backward, in the order of their forwards.
 llvm::SmallVector<BlockCalls> findBlockCalls(mlir::func::FuncOp step);
 
-/// Calls each block's forward again right before its backward, so that of these instances only their arguments are saved.
+/// Runs each block's forward again right before its backward, so that of these instances only their arguments are saved.
 void recomputeFully(mlir::ModuleOp module, llvm::ArrayRef<BlockCalls> blocks);
 
-/// The first counts[s] of the blocks on each stage s; fails, with an error on the module, where a stage has fewer.
-mlir::FailureOr<llvm::SmallVector<BlockCalls>> takeFirstBlocks(mlir::ModuleOp module, llvm::ArrayRef<BlockCalls> blocks,
-                                                               llvm::ArrayRef<int64_t> counts,
-                                                               llvm::function_ref<int64_t(mlir::func::CallOp)> stageOf);
+/// The first counts[s] of the block instances on each stage s, in calls of their own: repeats are cut where the count ends.
+/// Fails, with an error on the module, where a stage has fewer.
+mlir::FailureOr<llvm::SmallVector<BlockCalls>> takeFirstBlocks(mlir::func::FuncOp step, llvm::ArrayRef<int64_t> counts,
+                                                               llvm::function_ref<int64_t(BlockCall)> stageOf);
 
 /// Saves the arguments of these instances and every result of a product or of attention, and computes the rest of what the
 /// backward reads from them. The calls are replaced.

@@ -17,6 +17,7 @@ struct ForwardValue {
 /// A block's functions, and how a call site wires them.
 struct SelectiveBlock {
   func::FuncOp forward, backward;
+  unsigned numOutputs = 0;         ///< leading results of the forward, which stay as they are
   unsigned numGradients = 0;       ///< leading arguments of the backward, which stay as they are
   SmallVector<ForwardValue> saved; ///< the arguments behind them
 };
@@ -48,13 +49,14 @@ private:
 static bool isKept(Operation *op) { return isa<ContractOp, ConvolutionOp, ExpertMatmulOp, AttentionOp>(op); }
 
 SelectiveBuilder::SelectiveBuilder(ModuleOp module, BlockCalls calls) : calls(calls), builder(module.getContext()) {
-  auto clone = [&](func::CallOp call, StringRef suffix) {
-    auto original = module.lookupSymbol<func::FuncOp>(call.getCallee());
+  auto clone = [&](BlockCall call, StringRef suffix) {
+    auto original = module.lookupSymbol<func::FuncOp>(call.callee().getValue());
     builder.setInsertionPointAfter(original);
     auto copy = cast<func::FuncOp>(builder.clone(*original));
-    copy.setName((original.getName().rsplit('.').first + suffix).str());
+    copy.setName((original.getName().rsplit('.').first + suffix + (call.repeat() ? ".each" : "")).str());
     return copy;
   };
+  block.numOutputs = calls.numOutputs();
   block.forward = clone(calls.forward, ".forward.selective");
   block.backward = clone(calls.backward, ".backward.selective");
   source = &block.forward.getBody().front();
@@ -64,11 +66,11 @@ SelectiveBuilder::SelectiveBuilder(ModuleOp module, BlockCalls calls) : calls(ca
 // The value in the forward's body that the call site hands to each argument of the backward; null for gradients.
 SmallVector<Value> SelectiveBuilder::findOrigins() {
   auto returned = cast<func::ReturnOp>(source->getTerminator());
-  auto inputs = calls.forward.getOperands();
+  auto inputs = calls.forward->getOperands();
   SmallVector<Value> origins;
-  for (Value operand : calls.backward.getOperands()) {
+  for (Value operand : calls.backward->getOperands()) {
     Value origin;
-    if (operand.getDefiningOp() == calls.forward)
+    if (operand.getDefiningOp() == calls.forward.getOperation())
       origin = returned.getOperand(cast<OpResult>(operand).getResultNumber());
     else if (auto it = llvm::find(inputs, operand); it != inputs.end())
       origin = source->getArgument(it - inputs.begin());
@@ -103,20 +105,17 @@ void SelectiveBuilder::keepTheRest() {
         rebuild(result);
 }
 
-// The forward returns its outputs and what is saved of it.
+// The forward returns its outputs and what is saved of it, arguments among it that the iterations of a repeat hand on.
 void SelectiveBuilder::returnKept() {
   auto returned = cast<func::ReturnOp>(source->getTerminator());
-  unsigned numOutputs = 0;
-  for (auto [index, result] : llvm::enumerate(calls.forward.getResults()))
-    if (llvm::any_of(result.getUsers(), [&](Operation *user) { return user != calls.backward; }))
-      numOutputs = index + 1;
-  SmallVector<Value> results(returned.getOperands().take_front(numOutputs));
+  SmallVector<Value> results(returned.getOperands().take_front(block.numOutputs));
   for (Value value : saved) {
-    if (auto argument = dyn_cast<BlockArgument>(value)) {
+    auto argument = dyn_cast<BlockArgument>(value);
+    if (argument && calls.forward.carry(argument.getArgNumber()) < 0) {
       block.saved.push_back({true, argument.getArgNumber()});
       continue;
     }
-    auto known = llvm::find(results, value);
+    auto known = std::find(calls.forward.repeat() ? results.begin() + block.numOutputs : results.begin(), results.end(), value);
     block.saved.push_back({false, static_cast<unsigned>(known - results.begin())});
     if (known == results.end())
       results.push_back(value);
@@ -141,26 +140,32 @@ SelectiveBlock SelectiveBuilder::build() {
 }
 
 static void replaceCalls(BlockCalls calls, const SelectiveBlock &block) {
-  OpBuilder builder(calls.forward);
-  auto forward = builder.create<func::CallOp>(calls.forward.getLoc(), block.forward, calls.forward.getOperands());
-  forward->setDiscardableAttrs(calls.forward->getDiscardableAttrDictionary());
-  builder.setInsertionPoint(calls.backward);
-  SmallVector<Value> operands(calls.backward.getOperands().take_front(block.numGradients));
+  OpBuilder builder(calls.forward.getOperation());
+  RepeatOp repeated = calls.forward.repeat();
+  BlockCall forward =
+      createLike(builder, calls.forward, block.forward, calls.forward->getOperands(),
+                 repeated ? repeated.getCarries() : ArrayRef<int64_t>(), [&](unsigned result) { return result >= block.numOutputs; });
+  builder.setInsertionPoint(calls.backward.getOperation());
+  SmallVector<Value> operands(calls.backward->getOperands().take_front(block.numGradients));
+  SmallVector<int64_t> carries;
+  for (unsigned i = 0; i < block.numGradients; ++i)
+    carries.push_back(calls.backward.carry(i));
   for (auto [isArgument, index] : block.saved)
-    operands.push_back(isArgument ? forward.getOperand(index) : forward.getResult(index));
-  auto backward = builder.create<func::CallOp>(calls.backward.getLoc(), block.backward, operands);
-  backward->setDiscardableAttrs(calls.backward->getDiscardableAttrDictionary());
-  calls.backward.replaceAllUsesWith(backward.getResults());
+    operands.push_back(isArgument ? forward->getOperand(index) : forward->getResult(index));
+  carries.resize(operands.size(), -1);
+  BlockCall backward = createLike(builder, calls.backward, block.backward, operands, carries,
+                                  [&](unsigned result) { return isa<StackType>(calls.backward->getResult(result).getType()); });
+  calls.backward->replaceAllUsesWith(backward->getResults());
   calls.backward->erase();
-  for (auto [from, to] : llvm::zip(calls.forward.getResults(), forward.getResults()))
+  for (auto [from, to] : llvm::zip(calls.forward->getResults().take_front(block.numOutputs), forward->getResults()))
     from.replaceAllUsesWith(to);
   calls.forward->erase();
 }
 
 void moai::recomputeSelectively(ModuleOp module, ArrayRef<BlockCalls> blocks) {
-  llvm::DenseMap<Attribute, SelectiveBlock> made; // by the forward's name
+  llvm::DenseMap<std::pair<Attribute, OperationName>, SelectiveBlock> made; // by the forward's name, and whether it is repeated
   for (BlockCalls calls : blocks) {
-    SelectiveBlock &block = made[calls.forward.getCalleeAttr()];
+    SelectiveBlock &block = made[{calls.forward.callee(), calls.forward->getName()}];
     if (!block.forward)
       block = SelectiveBuilder(module, calls).build();
     replaceCalls(calls, block);

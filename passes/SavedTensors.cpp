@@ -2,6 +2,7 @@
 #include "moai/Passes/SavedTensors.h"
 #include "OpLabels.h"
 #include "moai/IR/Storage.h"
+#include "moai/Passes/Pipelines.h"
 #include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
@@ -163,5 +164,7 @@ std::vector<SavedTensor> SavedTensorLister::list() {
 }
 
 std::vector<SavedTensor> moai::listSavedTensors(ModuleOp trainingGraph, const DimBinding &binding) {
-  return SavedTensorLister(trainingGraph, binding).list();
+  OwningOpRef<ModuleOp> unrolled = trainingGraph.clone();
+  unrollBlocks(*unrolled);
+  return SavedTensorLister(*unrolled, binding).list();
 }

@@ -2,6 +2,7 @@
 #include "CandidateInput.h"
 #include "OpLabels.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "moai/IR/BlockCall.h"
 #include "moai/Passes/Passes.h"
 #include "moai/Schedule/PipelineSchedule.h"
 #include "llvm/ADT/MapVector.h"
@@ -184,7 +185,10 @@ static void eraseUncalled(ModuleOp module) {
   while (changed) {
     changed = false;
     llvm::DenseSet<Attribute> called;
-    module.walk([&](func::CallOp call) { called.insert(call.getCalleeAttr().getAttr()); });
+    module.walk([&](Operation *op) {
+      if (BlockCall call = op)
+        called.insert(call.callee().getAttr());
+    });
     for (auto function : llvm::make_early_inc_range(module.getOps<func::FuncOp>()))
       if (function.isPrivate() && !called.contains(function.getNameAttr())) {
         function.erase();

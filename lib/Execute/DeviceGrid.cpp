@@ -44,6 +44,9 @@ absl::StatusOr<std::unique_ptr<DeviceGrid>> DeviceGrid::create(ModuleOp program,
     auto function = program.lookupSymbol<func::FuncOp>(absl::StrCat("stage", stage));
     if (!function || !function->hasAttr(attrs::kSchedule))
       return absl::InvalidArgumentError(absl::StrCat("the module has no function @stage", stage, " with a schedule"));
+    if (program.walk([](RepeatOp) { return WalkResult::interrupt(); }).wasInterrupted())
+      return absl::InvalidArgumentError(
+          "the module repeats blocks in one op, which devices can't run; unroll them first (moai-unroll-blocks)");
     auto facts = StageFacts::read(function, state->config, getBinding(program));
     if (!facts.ok())
       return facts.status();

@@ -4,8 +4,10 @@
 #include "absl/strings/str_join.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "moai/Execute/Executor.h"
+#include "moai/IR/BlockCall.h"
 #include "moai/IR/Moai.h"
 #include "llvm/ADT/StringSet.h"
+#include "llvm/Support/xxhash.h"
 #include <cmath>
 #include <random>
 
@@ -30,19 +32,28 @@ ModelTensors::ModelTensors(ModuleOp trainingGraph, const std::vector<std::pair<s
     : module(trainingGraph) {
   auto step = module.lookupSymbol<func::FuncOp>("step");
   for (BlockArgument value : step.getArguments()) {
-    ModelTensor argument;
-    unsigned number = value.getArgNumber();
-    if (auto role = step.getArgAttrOfType<StringAttr>(number, attrs::kRole))
-      argument.role = role.str();
-    if (auto name = step.getArgAttrOfType<StringAttr>(number, attrs::kName))
-      argument.name = name.str();
-    for (const auto &[alias, name] : aliases)
-      if (name == argument.name)
-        argument.aliases.push_back(alias);
-    argument.elementType = tensorOf(value).getElementType();
-    argument.type = storedType(argument.elementType);
-    tensors.push_back(std::move(argument));
+    auto role = step.getArgAttrOfType<StringAttr>(value.getArgNumber(), attrs::kRole);
+    Attribute names = step.getArgAttr(value.getArgNumber(), attrs::kName);
+    for (int64_t i = 0, e = countTensors(value.getType()); i < e; ++i) {
+      ModelTensor argument;
+      if (role)
+        argument.role = role.str();
+      auto list = dyn_cast_if_present<ArrayAttr>(names);
+      if (auto name = dyn_cast_if_present<StringAttr>(list ? list[i] : names))
+        argument.name = name.str();
+      for (const auto &[alias, name] : aliases)
+        if (name == argument.name)
+          argument.aliases.push_back(alias);
+      argument.elementType = tensorOf(value).getElementType();
+      argument.type = storedType(argument.elementType);
+      tensors.push_back(std::move(argument));
+      values.push_back(value.getArgNumber());
+    }
   }
+}
+
+SymTensorType ModelTensors::typeOf(const ModelTensor &tensor) const {
+  return tensorOf(ModuleOp(module).lookupSymbol<func::FuncOp>("step").getArgument(values[&tensor - tensors.data()]));
 }
 
 const ModelTensor *ModelTensors::find(StringRef name) const {
@@ -57,9 +68,7 @@ int64_t ModelTensors::batch() const { return getBinding(module).values[kBatchSym
 //===----------------------------------------------------------------------===//
 
 absl::Status ModelTensors::take(ModelTensor &argument, const std::string &key, const StoredTensor &stored, StringRef path) {
-  unsigned number = static_cast<unsigned>(&argument - tensors.data());
-  auto step = module.lookupSymbol<func::FuncOp>("step");
-  auto expected = tensorOf(step.getArgument(number)).getDims().evaluate(getBinding(module));
+  auto expected = typeOf(argument).getDims().evaluate(getBinding(module));
   if (stored.tensor.shape != expected)
     return absl::InvalidArgumentError(absl::StrCat(path.str(), ": tensor '", key, "' has the shape [",
                                                    absl::StrJoin(stored.tensor.shape, ", "), "], the graph takes [",
@@ -124,7 +133,7 @@ void ModelTensors::takeMissing(const StoredTensors &given) {
 }
 
 // The least of what an integer input, or a value computed from it by integer ops, is used to index.
-int64_t ModelTensors::indexLimit(unsigned number) {
+int64_t ModelTensors::indexLimit(const ModelTensor &input) {
   DimBinding binding = getBinding(module);
   int64_t limit = 2;
   bool found = false;
@@ -133,7 +142,7 @@ int64_t ModelTensors::indexLimit(unsigned number) {
     limit = found ? std::min(limit, size) : size;
     found = true;
   };
-  SmallVector<Value> queue{module.lookupSymbol<func::FuncOp>("step").getArgument(number)};
+  SmallVector<Value> queue{module.lookupSymbol<func::FuncOp>("step").getArgument(values[&input - tensors.data()])};
   DenseSet<Value> seen;
   while (!queue.empty()) {
     Value value = queue.pop_back_val();
@@ -147,8 +156,8 @@ int64_t ModelTensors::indexLimit(unsigned number) {
         narrow(tensorOf(loss.getLogits()).getShape().back());
       else if (auto gather = dyn_cast<GatherOp>(op); gather && gather.getInput() != value)
         narrow(tensorOf(gather.getInput()).getShape()[gather.getDims()[use.getOperandNumber() - 1]]);
-      else if (auto call = dyn_cast<func::CallOp>(op))
-        queue.push_back(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(op, call.getCalleeAttr()).getArgument(use.getOperandNumber()));
+      else if (BlockCall call = op)
+        queue.push_back(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(op, call.callee()).getArgument(use.getOperandNumber()));
       else
         for (Value result : op->getResults())
           if (tensorOf(result).getElementType().isInteger())
@@ -159,15 +168,14 @@ int64_t ModelTensors::indexLimit(unsigned number) {
 }
 
 void ModelTensors::fillTheRest(uint64_t seed) {
-  auto step = module.lookupSymbol<func::FuncOp>("step");
   DimBinding binding = getBinding(module);
-  for (auto [number, argument] : llvm::enumerate(tensors)) {
+  for (ModelTensor &argument : tensors) {
     if (argument.tensor)
       continue;
-    std::mt19937_64 random(seed * 1000003 + number);
+    std::mt19937_64 random(seed * 1000003 + llvm::xxh3_64bits(argument.name));
     auto uniform = [&] { return static_cast<double>(random() >> 11) * 0x1p-53; };
-    Tensor tensor(tensorOf(step.getArgument(number)).getDims().evaluate(binding));
-    int64_t limit = argument.elementType.isInteger() ? indexLimit(number) : 0;
+    Tensor tensor(typeOf(argument).getDims().evaluate(binding));
+    int64_t limit = argument.elementType.isInteger() ? indexLimit(argument) : 0;
     for (double &value : tensor.values)
       if (limit)
         value = std::floor(uniform() * static_cast<double>(limit));

@@ -30,8 +30,9 @@ TEST_F(MemoryWalkTest, FreesAStorageAfterTheLastUseOfAnyView) {
       return %d, %x : !moai.tensor<[2, 2], f32>, !moai.tensor<[4], f32>
     })"));
   EXPECT_EQ(memory.peak, 32);
-  EXPECT_THAT(memory.resultBytes, testing::ElementsAre(16, 0));
-  EXPECT_THAT(memory.resultArgument, testing::ElementsAre(-1, 0));
+  EXPECT_EQ(memory.ownBytes(0), 16);
+  EXPECT_EQ(memory.ownBytes(1), 0);
+  EXPECT_EQ(memory.results[1].front().argument, 0);
 }
 
 // The transposed view can't be reshaped in place, so the reshape is a copy.
@@ -54,7 +55,7 @@ TEST_F(MemoryWalkTest, UpdatesInPlaceTakeNothing) {
       return %s : !moai.tensor<[4], f32>
     })"));
   EXPECT_EQ(memory.peak, 16);
-  EXPECT_THAT(memory.resultArgument, testing::ElementsAre(0));
+  EXPECT_EQ(memory.results[0].front().argument, 0);
 }
 
 // Consumed arguments are alive from the start; %x is freed once %a is made, so %b finds room.
@@ -66,7 +67,7 @@ TEST_F(MemoryWalkTest, FreesConsumedArguments) {
       %c = moai.elementwise %b {kind = "neg"} : (!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
       return %c : !moai.tensor<[2], f32>
     })");
-  EXPECT_EQ(walk.of(function, {{32, 0}}).peak, 40);
+  EXPECT_EQ(walk.of(function, {{{32}}}).peak, 40);
   EXPECT_EQ(walk.of(function).peak, 16);
 }
 

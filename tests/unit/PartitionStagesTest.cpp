@@ -26,6 +26,7 @@ Cut cut(llvm::StringRef graph, llvm::StringRef config) {
   manager.addPass(createInsertRecompute());
   manager.addPass(createPartitionStages(analyses));
   EXPECT_TRUE(mlir::succeeded(manager.run(*model.module)));
+  unrollBlocks(*model.module);
 
   std::map<int64_t, int64_t> byPosition, byStage, repeated;
   std::vector<int64_t> forwardOrder;

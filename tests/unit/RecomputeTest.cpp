@@ -75,6 +75,7 @@ TEST(Recompute, RepeatsTheFirstBlocks) {
   TestContext context;
   ImportedModel model = importTrainingGraph("tiny-llama", context);
   ASSERT_TRUE(mlir::succeeded(insertRecompute(*model.module, "3")));
+  unrollBlocks(*model.module);
   std::vector<std::string> names;
   for (auto call : model.module->lookupSymbol<mlir::func::FuncOp>("step").getOps<mlir::func::CallOp>())
     if (call->hasAttr(attrs::kRecompute))

@@ -41,10 +41,10 @@ inline ImportedModel importTrainingGraph(llvm::StringRef name, mlir::MLIRContext
   return model;
 }
 
-/// A candidate of a training graph, by its configuration (what it leaves out is derived from the graph's batch) and optimizer;
-/// it must compile and verify.
-inline mlir::OwningOpRef<mlir::ModuleOp> compileForTest(mlir::ModuleOp trainingGraph, const std::string &configuration,
-                                                        const std::string &optimizer = "adamw") {
+/// A candidate of a training graph, by its configuration (what it leaves out is derived from the graph's batch) and optimizer,
+/// with repeated blocks in one op; it must compile and verify.
+inline mlir::OwningOpRef<mlir::ModuleOp> compileRolled(mlir::ModuleOp trainingGraph, const std::string &configuration,
+                                                       const std::string &optimizer = "adamw") {
   auto given = parseConfig(configuration);
   auto config = given.ok() ? deriveConfig(configuration, given->numDevices(), getBinding(trainingGraph).values[kBatchSymbol]) : given;
   auto policy = parseOptimizer(optimizer);
@@ -59,6 +59,15 @@ inline mlir::OwningOpRef<mlir::ModuleOp> compileForTest(mlir::ModuleOp trainingG
   std::string reason;
   auto program = compileCandidate(trainingGraph, *config, request, reason);
   EXPECT_TRUE(program) << configuration << ": " << reason;
+  EXPECT_TRUE(mlir::succeeded(mlir::verify(*program))) << configuration;
+  return program;
+}
+
+/// The same with every call written out, to be executed.
+inline mlir::OwningOpRef<mlir::ModuleOp> compileForTest(mlir::ModuleOp trainingGraph, const std::string &configuration,
+                                                        const std::string &optimizer = "adamw") {
+  auto program = compileRolled(trainingGraph, configuration, optimizer);
+  unrollBlocks(*program);
   EXPECT_TRUE(mlir::succeeded(mlir::verify(*program))) << configuration;
   return program;
 }

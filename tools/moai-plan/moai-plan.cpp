@@ -239,6 +239,7 @@ static std::string toText(llvm::json::Object object) {
 
 // What each stage's devices hold, op by op.
 static absl::Status writeTimeline(mlir::ModuleOp candidate, const MemoryModel &model) {
+  unrollBlocks(candidate);
   llvm::json::Array stages;
   for (auto stage : candidate.getOps<mlir::func::FuncOp>())
     if (stage->hasAttr(attrs::kSchedule)) {

@@ -77,7 +77,8 @@ static absl::Status checkMemory(mlir::ModuleOp trainingGraph, const ModelSummary
   double numbers = static_cast<double>(summary.largestTensorBytes) * static_cast<double>(binding.values[kBatchSymbol]) / 4;
   for (mlir::BlockArgument argument : step.getArguments()) {
     auto role = step.getArgAttrOfType<mlir::StringAttr>(argument.getArgNumber(), attrs::kRole);
-    numbers += (role && role == "parameter" ? 4.0 : 1.0) * static_cast<double>(tensorOf(argument).countElements(binding));
+    numbers += (role && role == "parameter" ? 4.0 : 1.0) * static_cast<double>(tensorOf(argument).countElements(binding)) *
+               static_cast<double>(countTensors(argument.getType()));
   }
   constexpr double kGiB = 1 << 30;
   double needed = numbers * sizeof(double) / kGiB;
@@ -138,6 +139,7 @@ static absl::StatusOr<mlir::OwningOpRef<mlir::ModuleOp>> compile(mlir::ModuleOp 
   auto program = compileCandidate(trainingGraph, *config, request, reason);
   if (!program)
     return absl::InvalidArgumentError(absl::StrCat(model.getValue(), ": ", reason));
+  unrollBlocks(*program);
   return program;
 }
 

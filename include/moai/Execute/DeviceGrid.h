@@ -31,8 +31,8 @@ public:
     bool isUpdated = false; ///< a step gives it its next value
   };
 
-  /// The module, which must outlive the grid, holds the functions @stageK of a compiled candidate, with its moai.config.
-  /// InvalidArgument if it doesn't.
+  /// The module, which must outlive the grid, holds the functions @stageK of a compiled candidate, with its moai.config, and no
+  /// moai.repeat: every call is written out. InvalidArgument if it doesn't.
   static absl::StatusOr<std::unique_ptr<DeviceGrid>> create(mlir::ModuleOp program, const ExecuteOptions &options);
   ~DeviceGrid();
 

@@ -4,11 +4,12 @@
 
 #include "mlir/IR/BuiltinOps.h"
 #include "moai/Execute/Safetensors.h"
+#include "moai/IR/Moai.h"
 #include <memory>
 
 namespace moai {
 
-/// An argument of a training graph's @step, and its tensor before the first step.
+/// A tensor that a training graph's @step takes, and its numbers before the first step.
 struct ModelTensor {
   std::string role;                          ///< parameter, buffer, constant or input
   std::string name;                          ///< as the graph uses it
@@ -20,7 +21,8 @@ struct ModelTensor {
   bool isTrained() const { return role == "parameter"; }
 };
 
-/// The arguments of a training graph, filled from files, from the model's own archive, or with random numbers.
+/// The tensors that a training graph takes, each of a stack by its own name, filled from files, from the model's own archive, or with
+/// random numbers.
 class ModelTensors {
 public:
   /// `aliases` are further names of parameters, by the name that the graph uses. The module must outlive this.
@@ -45,10 +47,12 @@ public:
 
 private:
   absl::Status take(ModelTensor &argument, const std::string &key, const StoredTensor &stored, llvm::StringRef path);
-  int64_t indexLimit(unsigned argument);
+  int64_t indexLimit(const ModelTensor &input);
+  SymTensorType typeOf(const ModelTensor &tensor) const;
 
   mlir::ModuleOp module;
   std::vector<ModelTensor> tensors;
+  std::vector<unsigned> values; ///< by tensor: the argument of @step that it is, or that it is in
 };
 
 } // namespace moai

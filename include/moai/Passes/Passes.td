@@ -14,6 +14,19 @@ def NormalizeGraph : Moai_Pass<"moai-normalize-graph"> {
   }];
 }
 
+def RollBlocks : Moai_Pass<"moai-roll-blocks"> {
+  let summary = "Makes one moai.repeat of the calls of a block that follow each other";
+  let description = [{
+    Calls of one function become one op where each reads what the one before returned, and otherwise either the same value, which no
+    gradient flows through, or an argument of its own. Those arguments become one stack, with a list of their names. Other calls stay.
+  }];
+}
+
+def UnrollBlocks : Moai_Pass<"moai-unroll-blocks"> {
+  let summary = "Writes out every iteration of every moai.repeat";
+  let description = [{ Afterwards there is no moai.repeat, no stack, and no function that is the body of a repeat. What devices execute. }];
+}
+
 def BuildBackward : Moai_Pass<"moai-build-backward"> {
   let summary = "Appends the backward of @step from each op's gradient rule";
   let description = [{

@@ -37,6 +37,10 @@ absl::Status buildTrainingGraph(mlir::ModuleOp module);
 /// Training graph with moai.config -> what each stage runs: once per candidate.
 void buildCandidatePipeline(mlir::OpPassManager &manager, CandidateAnalyses &analyses);
 
+/// Writes out every moai.repeat of a module: one call per iteration, and stacks as their tensors, one after the other. What
+/// DeviceGrid executes and traceMemory plays; it costs as much as the model has layers.
+void unrollBlocks(mlir::ModuleOp module);
+
 /// Both pipelines as --moai-training-pipeline and --moai-candidate-pipeline.
 void registerMoaiPipelines();
 

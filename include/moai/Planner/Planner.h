@@ -51,7 +51,8 @@ void rejectWhatDoesNotFit(llvm::MutableArrayRef<Candidate> candidates, int64_t m
 absl::Status checkSupported(const ParallelConfig &config);
 
 /// Compiles one candidate of a training graph: IR in the module's context with one program per stage, for the request's
-/// accelerator and optimizer. Null, with the reason, if a pass refuses. For tools and tests; planModel keeps workers for many.
+/// accelerator and optimizer, repeated blocks in one op (unrollBlocks writes them out). Null, with the reason, if a pass refuses. For tools
+/// and tests; planModel keeps workers for many.
 mlir::OwningOpRef<mlir::ModuleOp> compileCandidate(mlir::ModuleOp trainingGraph, const ParallelConfig &config, const PlanRequest &request,
                                                    std::string &reason);
 

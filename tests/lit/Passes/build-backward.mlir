@@ -19,6 +19,20 @@
 // CHECK:         %[[B0:.*]]:2 = call @block.backward(%[[B1]]#0, %[[F0]]#1, {{.*}}) {moai.block = "layers.0", moai.phase = "backward", moai.position = 0 : i64}
 // CHECK:         return {{.*}}, %[[B0]]#1, %[[B1]]#1
 
+// RUN: moai-opt %S/Inputs/deep.mlir -moai-roll-blocks -moai-build-backward | FileCheck %s --check-prefix=REPEAT
+
+// The backward of a repeat is a repeat: from the last instance to the first, with what each of them saved. What an instance got
+// from the one before has no name in the step, so the forward returns it.
+// REPEAT-LABEL: func.func private @block.forward(%arg0
+// REPEAT:         return %{{.*}}, %arg0
+// REPEAT-LABEL: func.func @step(
+// REPEAT-SAME:    -> (!moai.tensor<[], f32>, !moai.tensor<[4, 4], f32>, !moai.stack<3 x <[4, 4], f32>>)
+// REPEAT:         %[[F:.*]]:2 = moai.repeat {{.*}}callee = @block.forward, carries = array<i64: 0, -1, -1>, count = 3 : i64, moai.position = 1 : i64} : {{.*}} -> (!moai.tensor<[b, 4], f32>, !moai.stack<3 x <[b, 4], f32>>)
+// REPEAT:         %[[G:.*]] = moai.elementwise {{.*}}kind = "mean_backward", moai.phase = "backward", moai.position = 4
+// REPEAT:         %[[B:.*]]:2 = moai.repeat %[[G]], %arg3, %arg2, %[[F]]#1 {{.*}}callee = @block.backward, carries = array<i64: 0, -1, -1, -1>, count = 3 : i64, moai.phase = "backward", moai.position = 1 : i64, reversed}
+// REPEAT:         moai.contract %[[B]]#0, %arg0
+// REPEAT:         return {{.*}}, %[[B]]#1
+
 // A value used twice collects both gradients; what reaches no parameter has none.
 // RULES-LABEL: func.func @step(
 // RULES-NOT:     kind = "exp_backward"
