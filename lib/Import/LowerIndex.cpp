@@ -339,6 +339,7 @@ LoweringRule moai::findLoweringRule(llvm::StringRef target) {
     addMatmulRules(all);
     addPointwiseRules(all);
     addReductionRules(all);
+    addLossRules(all);
     addReshapeRules(all);
     addViewRules(all);
     addIndexRules(all);

@@ -1,26 +1,26 @@
-//===- LowerReduction.cpp - Rules for reductions, norms, losses ------------===//
+//===- LowerReduction.cpp - Rules for reductions, pools, norms -------------===//
 #include "Lowering.h"
 #include "absl/strings/str_cat.h"
 
 using namespace moai;
 
-static llvm::SmallVector<DimId, 4> reducedShape(Lowering &l, ValueId value, llvm::ArrayRef<int64_t> dims, bool keep) {
+llvm::SmallVector<DimId, 4> Lowering::reducedShape(ValueId value, llvm::ArrayRef<int64_t> reduced, bool keep) {
   llvm::SmallVector<DimId, 4> shape;
-  for (auto [index, dim] : llvm::enumerate(l.dims(value)))
-    if (!llvm::is_contained(dims, static_cast<int64_t>(index)))
+  for (auto [index, dim] : llvm::enumerate(dims(value)))
+    if (!llvm::is_contained(reduced, static_cast<int64_t>(index)))
       shape.push_back(dim);
     else if (keep)
-      shape.push_back(l.one());
+      shape.push_back(one());
   return shape;
 }
 
-static ValueId reduceOver(Lowering &l, llvm::StringRef kind, ValueId self, llvm::SmallVector<int64_t, 4> dims, bool keep, DType dtype) {
-  if (dims.empty())
-    for (size_t i = 0; i < l.rank(self); ++i)
-      dims.push_back(i);
-  auto shape = reducedShape(l, self, dims, keep);
-  ValueId result = l.emitOne(OpCode::Reduce, kind, {self}, dtype, shape, dims);
-  l.graph.ops.back().moreInts = {keep};
+ValueId Lowering::reduce(llvm::StringRef kind, ValueId value, llvm::SmallVector<int64_t, 4> reduced, bool keep, DType dtype) {
+  if (reduced.empty())
+    for (size_t i = 0; i < rank(value); ++i)
+      reduced.push_back(i);
+  auto shape = reducedShape(value, reduced, keep);
+  ValueId result = emitOne(OpCode::Reduce, kind, {value}, dtype, shape, reduced);
+  graph.ops.back().moreInts = {keep};
   return result;
 }
 
@@ -45,10 +45,10 @@ static void reduce(Lowering &l) {
         l.emitOne(OpCode::Elementwise, kind == "amax" ? "maximum" : "minimum", {own, other}, l.dtype(own), l.broadcast({own, other})));
   }
   auto dims = l.dimensions("dim", l.rank(self));
-  ValueId result = reduceOver(l, kind, self, dims, l.flag("keepdim", false), l.outputMeta(0).dtype);
+  ValueId result = l.reduce(kind, self, dims, l.flag("keepdim", false), l.outputMeta(0).dtype);
   l.setOutput(0, result);
   if (l.numOutputs() > 1) { // max and min along a dimension also say where
-    ValueId where = reduceOver(l, kind == "amax" ? "argmax" : "argmin", self, dims, l.flag("keepdim", false), l.outputMeta(1).dtype);
+    ValueId where = l.reduce(kind == "amax" ? "argmax" : "argmin", self, dims, l.flag("keepdim", false), l.outputMeta(1).dtype);
     l.setOutput(1, where);
   }
 }
@@ -126,7 +126,7 @@ static void adaptivePool(Lowering &l) {
     window.push_back(in / out);
   }
   if (whole)
-    return l.setOutput(reduceOver(l, isMax ? "amax" : "mean", self, all, /*keep=*/true, l.dtype(self)));
+    return l.setOutput(l.reduce(isMax ? "amax" : "mean", self, all, /*keep=*/true, l.dtype(self)));
   llvm::SmallVector<int64_t, 4> none(spatial, 0), ones(spatial, 1);
   emitPool(l, isMax ? "max" : "avg", window, window, none, ones, true);
 }
@@ -176,7 +176,7 @@ static ValueId updatedRunning(Lowering &l, ValueId running, ValueId input, llvm:
       dims.push_back(static_cast<int64_t>(i));
   llvm::SmallVector<DimId, 4> whole(l.dims(input));
   ValueId detached = l.emitOne(OpCode::Detach, "", {input}, l.dtype(input), whole);
-  ValueId now = l.cast(reduceOver(l, kind, detached, dims, /*keep=*/false, l.dtype(input)), l.dtype(running));
+  ValueId now = l.cast(l.reduce(kind, detached, dims, /*keep=*/false, l.dtype(input)), l.dtype(running));
   auto scale = [&](ValueId value, double factor) {
     llvm::SmallVector<DimId, 4> shape(l.dims(value));
     return l.emitOne(OpCode::Elementwise, "mul", {value}, l.dtype(value), shape, {}, {factor});
@@ -225,48 +225,6 @@ static void batchNorm(Lowering &l) {
   normalise(l, "batch_norm", 1, {l.dims(input)[1]}, l.dtype(input));
 }
 
-//===----------------------------------------------------------------------===//
-// Losses
-//===----------------------------------------------------------------------===//
-
-static void crossEntropy(Lowering &l) {
-  ValueId logits = l.tensor("self"), target = l.tensor("target");
-  if (l.has("weight") || l.rank(logits) != 2 || l.rank(target) != 1)
-    return l.lowerOpaque();
-  if (l.graph.dims.hint(l.dims(logits)[0]) != l.graph.dims.hint(l.dims(target)[0]))
-    l.fail(
-        absl::StrCat("compares ", l.graph.dims.hint(l.dims(logits)[0]), " rows with ", l.graph.dims.hint(l.dims(target)[0]), " targets"));
-  l.graph.dims.unify(l.dims(logits)[0], l.dims(target)[0], /*sure=*/true);
-  int64_t reduction = l.integer("reduction", 1);
-  llvm::SmallVector<DimId, 4> rows;
-  if (reduction == 0)
-    rows.push_back(l.dims(logits)[0]);
-  llvm::SmallVector<DimId, 4> shape(l.dims(logits));
-  ValueId loss = l.newValue(l.outputMeta(0).dtype, rows), logProbabilities = l.newValue(l.dtype(logits), shape);
-  ValueId counted = l.newValue(l.dtype(logits), {});
-  GraphOp &op = l.emit(OpCode::CrossEntropy, reduction == 0 ? "none" : reduction == 2 ? "sum" : "mean", {logits, target});
-  op.ints = {l.integer("ignore_index", -100)};
-  op.floats = {l.number("label_smoothing", 0)};
-  op.results = {loss, logProbabilities, counted};
-  for (ValueId v : op.results)
-    l.graph.values[v].producer = static_cast<int32_t>(l.graph.ops.size() - 1);
-  l.setOutput(loss);
-}
-
-// Losses that compare element by element: the difference, its function, and the mean or sum.
-static void elementwiseLoss(Lowering &l) {
-  ValueId self = l.tensor("self"), target = l.tensor("target");
-  llvm::StringRef kind = l.node->target.contains("l1_loss")     ? "l1_loss"
-                         : l.node->target.contains("binary")    ? "binary_cross_entropy_with_logits"
-                         : l.node->target.contains("kl_div")    ? "kl_div"
-                         : l.node->target.contains("huber")     ? "huber_loss"
-                         : l.node->target.contains("smooth_l1") ? "smooth_l1_loss"
-                                                                : "squared_difference";
-  ValueId value = l.emitOne(OpCode::Elementwise, kind, {self, target}, l.dtype(self), l.broadcast({self, target}));
-  int64_t reduction = l.integer("reduction", 1);
-  l.setOutput(reduction == 0 ? value : reduceOver(l, reduction == 2 ? "sum" : "mean", value, {}, false, l.outputMeta(0).dtype));
-}
-
 void moai::addReductionRules(llvm::StringMap<LoweringRule> &rules) {
   for (const char *name : {"sum", "mean", "amax", "amin", "any", "all", "prod", "var", "std", "linalg_vector_norm", "norm", "logsumexp",
                            "max", "min", "argmax", "argmin"})
@@ -285,7 +243,4 @@ void moai::addReductionRules(llvm::StringMap<LoweringRule> &rules) {
   rules["aten.group_norm"] = rules["aten.native_group_norm"] = groupNorm;
   for (const char *name : {"batch_norm", "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_functional"})
     rules[absl::StrCat("aten.", name)] = batchNorm;
-  rules["aten.cross_entropy_loss"] = crossEntropy;
-  for (const char *name : {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy_with_logits", "kl_div"})
-    rules[absl::StrCat("aten.", name)] = elementwiseLoss;
 }

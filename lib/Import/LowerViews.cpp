@@ -114,6 +114,14 @@ static void expand(Lowering &l) {
   l.markView("self");
 }
 
+// All tensors in the shape that they have together.
+static void broadcastTensors(Lowering &l) {
+  auto tensors = l.allTensors("tensors");
+  auto shape = l.broadcast(tensors);
+  for (auto [index, tensor] : llvm::enumerate(tensors))
+    l.setOutput(index, expandTo(l, tensor, shape));
+}
+
 ValueId moai::repeatAlong(Lowering &l, ValueId self, size_t dim, const Dim &repeats, bool interleave) {
   if (repeats.isConstant(1))
     return self;
@@ -431,5 +439,6 @@ void moai::addViewRules(llvm::StringMap<LoweringRule> &rules) {
   rules["aten.pad"] = rules["aten.constant_pad_nd"] = pad;
   rules["aten.roll"] = roll;
   rules["aten.meshgrid"] = meshgrid;
+  rules["aten.broadcast_tensors"] = broadcastTensors;
   rules["aten.diff"] = diff;
 }

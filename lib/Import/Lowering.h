@@ -83,6 +83,9 @@ public:
                   llvm::ArrayRef<int64_t> ints = {}, llvm::ArrayRef<double> floats = {});
   ValueId reshape(ValueId value, llvm::ArrayRef<DimId> dims);
   ValueId cast(ValueId value, DType dtype);
+  /// `kind` over some dimensions, or over all.
+  ValueId reduce(llvm::StringRef kind, ValueId value, llvm::SmallVector<int64_t, 4> dims, bool keep, DType dtype);
+  llvm::SmallVector<DimId, 4> reducedShape(ValueId value, llvm::ArrayRef<int64_t> dims, bool keep);
   ValueId slice(ValueId value, int64_t dim, const Dim &start, DimId size, int64_t step = 1);
   llvm::SmallVector<DimId, 4> broadcast(llvm::ArrayRef<ValueId> values);
   /// Dimensions of a recorded shape, each taken from an operand's dimension of the same size where there is one.
@@ -163,6 +166,7 @@ LoweringRule findLoweringRule(llvm::StringRef target);
 void addMatmulRules(llvm::StringMap<LoweringRule> &rules);
 void addPointwiseRules(llvm::StringMap<LoweringRule> &rules);
 void addReductionRules(llvm::StringMap<LoweringRule> &rules);
+void addLossRules(llvm::StringMap<LoweringRule> &rules);
 void addReshapeRules(llvm::StringMap<LoweringRule> &rules);
 void addViewRules(llvm::StringMap<LoweringRule> &rules);
 void addRegionRules(llvm::StringMap<LoweringRule> &rules);
