@@ -46,7 +46,7 @@ private:
 
 /// What selective activation checkpointing is told to save: products (mm, addmm, bmm, convolution and their grouped kin) and
 /// fused attention, which cost the most to repeat.
-static bool isKept(Operation *op) { return isa<ContractOp, ConvolutionOp, ExpertMatmulOp, AttentionOp>(op); }
+static bool isKept(Operation *op) { return isa<ContractOp, ConvolutionOp, TransposedConvolutionOp, ExpertMatmulOp, AttentionOp>(op); }
 
 SelectiveBuilder::SelectiveBuilder(ModuleOp module, BlockCalls calls) : calls(calls), builder(module.getContext()) {
   auto clone = [&](BlockCall call, StringRef suffix) {

@@ -112,16 +112,28 @@ static void walkConvolution(OpT op, ArrayRef<int64_t> input, ArrayRef<int64_t> w
       }
 }
 
+static void addPerChannel(Value bias, Tensor &result, KernelCall &call) {
+  if (!bias)
+    return;
+  int64_t inner = Tensor::countElements(ArrayRef<int64_t>(result.shape).drop_front(2));
+  for (size_t i = 0; i < result.values.size(); ++i)
+    result.values[i] += call[bias].values[static_cast<int64_t>(i) / inner % result.shape[1]];
+}
+
 static void convolution(ConvolutionOp op, KernelCall &call) {
   const Tensor &input = call[op.getInput()], &weight = call[op.getWeight()];
   Tensor &result = call.result(op.getResult());
   walkConvolution(op, input.shape, weight.shape, result.shape,
                   [&](int64_t i, int64_t w, int64_t r) { result.values[r] += input.values[i] * weight.values[w]; });
-  if (Value bias = op.getBias()) {
-    int64_t inner = Tensor::countElements(ArrayRef<int64_t>(result.shape).drop_front(2));
-    for (size_t i = 0; i < result.values.size(); ++i)
-      result.values[i] += call[bias].values[static_cast<int64_t>(i) / inner % result.shape[1]];
-  }
+  addPerChannel(op.getBias(), result, call);
+}
+
+static void transposedConvolution(TransposedConvolutionOp op, KernelCall &call) {
+  const Tensor &input = call[op.getInput()], &weight = call[op.getWeight()];
+  Tensor &result = call.result(op.getResult());
+  walkConvolution(op, result.shape, weight.shape, input.shape,
+                  [&](int64_t i, int64_t w, int64_t r) { result.values[i] += input.values[r] * weight.values[w]; });
+  addPerChannel(op.getBias(), result, call);
 }
 
 static void convolutionBackward(ConvolutionBackwardOp op, KernelCall &call) {
@@ -219,6 +231,7 @@ static void expertOuter(ExpertOuterOp op, KernelCall &call) {
 void moai::addMatmulKernels(KernelTable &table) {
   table.add<ContractOp>(contract);
   table.add<ConvolutionOp>(convolution);
+  table.add<TransposedConvolutionOp>(transposedConvolution);
   table.add<ConvolutionBackwardOp>(convolutionBackward);
   table.add<RouteOp>(route);
   table.add<DispatchOp>(dispatch);

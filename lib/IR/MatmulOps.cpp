@@ -98,21 +98,26 @@ void ContractOp::buildGradient(GradientBuilder &gradients) {
 // convolution
 //===----------------------------------------------------------------------===//
 
-LogicalResult ConvolutionOp::verify() {
-  SymTensorType input = tensorOf(getInput()), weight = tensorOf(getWeight()), result = tensorOf(getResult());
-  unsigned spatial = getStrides().size();
-  if (getPadding().size() != spatial || getDilation().size() != spatial)
-    return emitOpError("strides, padding and dilation must have one entry per spatial dimension");
-  if (failed(expectRank(*this, "input", input, spatial + 2)) || failed(expectRank(*this, "weight", weight, spatial + 2)) ||
-      failed(expectRank(*this, "result", result, spatial + 2)))
+// `narrow` has the channels that the weight's first dimension counts, `wide` the others, in groups.
+template <typename OpT> static LogicalResult verifyConvolution(OpT op, StringRef narrowName, Value narrow, StringRef wideName, Value wide) {
+  SymTensorType weight = tensorOf(op.getWeight());
+  unsigned spatial = op.getStrides().size();
+  if (op.getPadding().size() != spatial || op.getDilation().size() != spatial)
+    return op.emitOpError("strides, padding and dilation must have one entry per spatial dimension");
+  if (failed(expectRank(op, "input", tensorOf(op.getInput()), spatial + 2)) || failed(expectRank(op, "weight", weight, spatial + 2)) ||
+      failed(expectRank(op, "result", tensorOf(op.getResult()), spatial + 2)))
     return failure();
-  if (getGroups() < 1)
-    return emitOpError() << "groups must be positive, found " << getGroups();
-  if (failed(expectDim(*this, "input", input, 1, weight.getShape()[1] * Dim(getGroups()))) ||
-      failed(expectDim(*this, "result", result, 0, input.getShape()[0])))
+  if (op.getGroups() < 1)
+    return op.emitOpError() << "groups must be positive, found " << op.getGroups();
+  if (failed(expectDim(op, wideName, tensorOf(wide), 1, weight.getShape()[1] * Dim(op.getGroups()))) ||
+      failed(expectDim(op, "result", tensorOf(op.getResult()), 0, tensorOf(op.getInput()).getShape()[0])))
     return failure();
-  return expectDim(*this, "result", result, 1, weight.getShape()[0]);
+  return expectDim(op, narrowName, tensorOf(narrow), 1, weight.getShape()[0]);
 }
+
+LogicalResult ConvolutionOp::verify() { return verifyConvolution(*this, "result", getResult(), "input", getInput()); }
+
+LogicalResult TransposedConvolutionOp::verify() { return verifyConvolution(*this, "input", getInput(), "result", getResult()); }
 
 static double convolutionFlops(SymTensorType output, SymTensorType weight, const DimBinding &binding) {
   auto shape = weight.getShape();
@@ -130,6 +135,38 @@ OpWork ConvolutionOp::getWork(const DimBinding &binding) {
   return work;
 }
 
+OpWork TransposedConvolutionOp::getWork(const DimBinding &binding) {
+  OpWork work = getStreamingWork(*this, binding);
+  work.kernel = OpKernel::Matmul;
+  work.lowPrecision = isLowPrecision(tensorOf(getInput()));
+  work.flops = convolutionFlops(tensorOf(getInput()), tensorOf(getWeight()), binding);
+  return work;
+}
+
+// A bias is added to every place of its channel.
+static void accumulateBias(GradientBuilder &gradients, Value bias, Value gradient) {
+  if (!bias || !gradients.needsGradient(bias))
+    return;
+  SmallVector<int64_t> dims;
+  for (unsigned i = 0; i < tensorOf(gradient).getRank(); ++i)
+    if (i != 1)
+      dims.push_back(i);
+  gradients.accumulate(bias, gradients.create<ReduceOp>(tensorOf(bias), gradient, "sum", dims, /*keep_dims=*/false));
+}
+
+// It is linear in its input, whose gradient is the convolution; that of the weight is the convolution's, with the parts exchanged.
+void TransposedConvolutionOp::buildGradient(GradientBuilder &gradients) {
+  Value gradient = gradients.getGradient(getResult()), input = getInput(), weight = getWeight();
+  if (gradients.needsGradient(input))
+    gradients.accumulate(input, gradients.create<ConvolutionOp>(tensorOf(input), gradient, gradients.getSaved(weight), Value(),
+                                                                getStrides(), getPadding(), getDilation(), getGroups()));
+  if (gradients.needsGradient(weight))
+    gradients.accumulate(weight, gradients.create<ConvolutionBackwardOp>(tensorOf(weight), gradients.getSaved(input), gradient,
+                                                                         gradients.getSaved(weight), "weight", getStrides(), getPadding(),
+                                                                         getDilation(), getGroups()));
+  accumulateBias(gradients, getBias(), gradient);
+}
+
 void ConvolutionOp::buildGradient(GradientBuilder &gradients) {
   Value gradient = gradients.getGradient(getResult());
   // As autograd does, input and weight are kept even if only one gradient is wanted.
@@ -138,14 +175,7 @@ void ConvolutionOp::buildGradient(GradientBuilder &gradients) {
       gradients.accumulate(operand, gradients.create<ConvolutionBackwardOp>(tensorOf(operand), gradient, gradients.getSaved(getInput()),
                                                                             gradients.getSaved(getWeight()), wrt, getStrides(),
                                                                             getPadding(), getDilation(), getGroups()));
-  if (Value bias = getBias(); bias && gradients.needsGradient(bias)) {
-    SymTensorType type = tensorOf(gradient);
-    SmallVector<int64_t> dims;
-    for (unsigned i = 0; i < type.getRank(); ++i)
-      if (i != 1)
-        dims.push_back(i);
-    gradients.accumulate(bias, gradients.create<ReduceOp>(tensorOf(bias), gradient, "sum", dims, /*keep_dims=*/false));
-  }
+  accumulateBias(gradients, getBias(), gradient);
 }
 
 LogicalResult ConvolutionBackwardOp::verify() {

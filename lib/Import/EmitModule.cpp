@@ -114,6 +114,12 @@ void Emitter::emitOp(const GraphOp &op, DenseMap<ValueId, Value> &values, String
     created = builder.create<ConvolutionOp>(loc, results[0], at(0), at(1), at(2), ints, more.take_front(n), more.slice(n, n), more.back());
     break;
   }
+  case OpCode::TransposedConvolution: {
+    size_t n = ints.size();
+    created = builder.create<TransposedConvolutionOp>(loc, results[0], at(0), at(1), at(2), ints, more.take_front(n), more.slice(n, n),
+                                                      more.back());
+    break;
+  }
   case OpCode::Attention:
     created = builder.create<AttentionOp>(loc, results[0], results[1], at(0), at(1), at(2), at(3), builder.getStringAttr(op.kind),
                                           builder.getI64IntegerAttr(ints[0]), f64(floats[0]), f64(floats[1]), noStream,

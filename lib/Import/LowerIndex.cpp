@@ -167,11 +167,17 @@ static void indexPut(Lowering &l) {
 }
 
 static void gather(Lowering &l) {
-  ValueId self = l.tensor("self"), at = l.tensor("index");
+  ValueId self = l.tensor("self"), at = l.tensor(l.has("indices") ? "indices" : "index");
+  if (l.node->target.contains("take_along_dim") && !l.has("dim"))
+    return l.lowerOpaque();
   if (l.rank(at) != l.rank(self) || l.rank(self) == 0)
     l.fail("has an index of another rank than its operand");
   llvm::SmallVector<DimId, 4> shape(l.dims(at));
   int64_t dim = l.dimension("dim", 0, l.rank(self));
+  if (l.node->target.contains("take_along_dim")) // which broadcasts the two
+    for (size_t i = 0; i < shape.size(); ++i)
+      if (static_cast<int64_t>(i) != dim && l.graph.dims.hint(shape[i]) != l.graph.dims.hint(l.dims(self)[i]))
+        return l.lowerOpaque();
   // Usually the index covers the other dimensions whole.
   for (size_t i = 0; i < shape.size(); ++i)
     if (static_cast<int64_t>(i) != dim && l.graph.dims.hint(shape[i]) == l.graph.dims.hint(l.dims(self)[i]))
@@ -339,6 +345,7 @@ LoweringRule moai::findLoweringRule(llvm::StringRef target) {
     addMatmulRules(all);
     addPointwiseRules(all);
     addReductionRules(all);
+    addJoinRules(all);
     addLossRules(all);
     addReshapeRules(all);
     addViewRules(all);

@@ -154,9 +154,26 @@ static void einsum(Lowering &l) {
                         l.outputMeta(0).dtype, shape));
 }
 
+// What `same` padding of an even window adds after each dimension more than ahead of it.
+static ValueId padUnevenly(Lowering &l, ValueId input, ValueId weight, llvm::ArrayRef<int64_t> dilation,
+                           llvm::SmallVectorImpl<int64_t> &padding) {
+  for (size_t i = 0; i < dilation.size(); ++i) {
+    int64_t total = dilation[i] * (l.graph.dims.hint(l.dims(weight)[i + 2]) - 1);
+    padding[i] = total / 2;
+    if (total % 2 == 0)
+      continue;
+    llvm::SmallVector<DimId, 4> border(l.dims(input)), whole = border;
+    border[i + 2] = l.one();
+    whole[i + 2] = l.graph.dims.get(l.graph.dims.dim(whole[i + 2]) + Dim(1));
+    ValueId zeros = l.emitOne(OpCode::Generate, "full", {}, l.dtype(input), border, {}, {0});
+    input = l.emitOne(OpCode::Concat, "", {input, zeros}, l.dtype(input), whole, {static_cast<int64_t>(i + 2)});
+  }
+  return input;
+}
+
 static void convolution(Lowering &l) {
-  if (l.flag("transposed", false) || l.text("padding", "") != "")
-    return l.lowerOpaque();
+  bool isTransposed = l.flag("transposed", l.node->target.contains("conv_transpose"));
+  llvm::StringRef mode = l.text("padding", "");
   ValueId input = toResultType(l, l.tensor("input")), weight = toResultType(l, l.tensor("weight")),
           bias = toResultType(l, l.optionalTensor("bias"));
   if (l.rank(input) < 3 || l.rank(weight) != l.rank(input))
@@ -170,17 +187,21 @@ static void convolution(Lowering &l) {
     return values;
   };
   auto strides = perDimension("stride", 1), padding = perDimension("padding", 0), dilation = perDimension("dilation", 1);
-  llvm::SmallVector<DimId, 4> shape{l.dims(input)[0], l.dims(weight)[0]};
+  if (mode == "same")
+    input = padUnevenly(l, input, weight, dilation, padding);
   const pt2::TensorMeta &meta = l.outputMeta(0);
   if (meta.sizes.size() != spatial + 2)
     l.fail("has a result of another rank than its input");
-  int64_t groups = l.integer("groups", 1);
+  int64_t groups = l.integer("groups", 1), channels = l.graph.dims.hint(l.dims(input)[1]);
   if (groups < 1 || groups > (1 << 20) ||
-      saturatingMultiply(l.graph.dims.hint(l.dims(weight)[1]), groups) != l.graph.dims.hint(l.dims(input)[1]))
+      channels != (isTransposed ? l.graph.dims.hint(l.dims(weight)[0]) : saturatingMultiply(l.graph.dims.hint(l.dims(weight)[1]), groups)))
     l.fail("has channels that don't match its weight and groups");
+  DimId outputs = isTransposed ? l.graph.dims.get(l.graph.dims.dim(l.dims(weight)[1]) * Dim(groups)) : l.dims(weight)[0];
+  llvm::SmallVector<DimId, 4> shape{l.dims(input)[0], outputs};
   for (size_t i = 0; i < spatial; ++i)
     shape.push_back(l.constant(meta.sizes[i + 2].value));
-  ValueId result = l.emitOne(OpCode::Convolution, "", {input, weight, bias}, meta.dtype, shape, strides);
+  OpCode code = isTransposed ? OpCode::TransposedConvolution : OpCode::Convolution;
+  ValueId result = l.emitOne(code, "", {input, weight, bias}, meta.dtype, shape, strides);
   GraphOp &op = l.graph.ops.back();
   op.moreInts.append(padding.begin(), padding.end());
   op.moreInts.append(dilation.begin(), dilation.end());
@@ -265,7 +286,8 @@ void moai::addMatmulRules(llvm::StringMap<LoweringRule> &rules) {
     rules[name] = matmul;
   rules["aten.addmm"] = rules["aten.baddbmm"] = addmm;
   rules["aten.einsum"] = einsum;
-  for (const char *name : {"aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.convolution"})
+  for (const char *name : {"aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.convolution", "aten.conv_transpose1d",
+                           "aten.conv_transpose2d", "aten.conv_transpose3d"})
     rules[name] = convolution;
   rules["aten.scaled_dot_product_attention"] = attention;
   for (const char *kernel : {"flash_attention", "flash_attention_for_cpu", "efficient_attention", "cudnn_attention"})

@@ -144,7 +144,9 @@ static void normalise(Lowering &l, llvm::StringRef kind, int64_t axes, llvm::Arr
   ValueId stats = l.newValue(statisticsType, statistics);
   GraphOp &op = l.emit(OpCode::Normalize, kind, {input, weight, bias});
   op.ints = {axes};
-  op.floats = {l.number("eps", 1e-5)};
+  // Without one, rms_norm takes the distance from 1 to the next number of the type that it computes in.
+  double smallest = l.dtype(input) == DType::F64 ? 0x1p-52 : 0x1p-23;
+  op.floats = {l.number("eps", kind == "rms_norm" ? smallest : 1e-5)};
   op.results = {result, stats};
   for (ValueId v : op.results)
     l.graph.values[v].producer = static_cast<int32_t>(l.graph.ops.size() - 1);

@@ -1,4 +1,4 @@
-//===- LowerViews.cpp - Rules for permutations, slices and joins ------------===//
+//===- LowerViews.cpp - Rules for permutations, expansions and slices ------===//
 #include "Lowering.h"
 #include "absl/strings/str_cat.h"
 
@@ -140,13 +140,17 @@ ValueId moai::repeatAlong(Lowering &l, ValueId self, size_t dim, const Dim &repe
 static void repeat(Lowering &l) {
   ValueId self = l.tensor("self");
   auto repeats = l.integers(l.has("repeats") ? "repeats" : "dims");
-  if (repeats.size() < l.rank(self))
+  auto known = l.symbolicIntegers(l.has("repeats") ? "repeats" : "dims");
+  if (repeats.size() < l.rank(self) && !l.node->target.starts_with("aten.tile"))
     l.fail("repeats fewer dimensions than the tensor has");
+  while (repeats.size() < l.rank(self)) { // tile leaves the first ones
+    repeats.insert(repeats.begin(), 1);
+    known.insert(known.begin(), std::nullopt);
+  }
   llvm::SmallVector<DimId, 4> shape(l.dims(self));
   while (shape.size() < repeats.size())
     shape.insert(shape.begin(), l.one());
   self = l.reshape(self, shape);
-  auto known = l.symbolicIntegers(l.has("repeats") ? "repeats" : "dims");
   for (size_t i = 0; i < repeats.size(); ++i) {
     if (l.graph.dims.isOne(l.dims(self)[i])) {
       // Repeating a single element is an expansion, whose count may be the batch.
@@ -275,6 +279,27 @@ static void split(Lowering &l) {
   l.markView("self");
 }
 
+// `length` positions from `start` on, each of which may be a number or a dimension.
+static void narrow(Lowering &l) {
+  ValueId self = l.tensor("self");
+  const pt2::Argument *given = l.argument("start");
+  if (l.rank(self) == 0 || (given && given->kind == pt2::Argument::Kind::Tensor))
+    return l.lowerOpaque();
+  int64_t dim = l.dimension("dim", 0, l.rank(self));
+  auto numberOrDim = [&](const char *name) {
+    auto symbolic = l.symbolicIntegers(name);
+    return !symbolic.empty() && symbolic[0] ? *symbolic[0] : Dim(l.integer(name, 0));
+  };
+  DimId sizeId = l.dims(self)[dim];
+  Dim start = numberOrDim("start"), length = numberOrDim("length");
+  if (start.isConstant() && start.constant() < 0)
+    start = l.graph.dims.dim(sizeId) + start;
+  bool isWhole = start == Dim(0) && length.isConstant(l.graph.dims.hint(sizeId));
+  DimId taken = isWhole ? sizeId : length.isConstant() ? l.graph.dims.literal(length.constant(), l.site(0)) : l.graph.dims.get(length);
+  l.setOutput(l.slice(self, dim, start, taken));
+  l.markView("self");
+}
+
 static void unbind(Lowering &l) {
   ValueId self = l.tensor("self");
   if (l.rank(self) == 0)
@@ -285,142 +310,6 @@ static void unbind(Lowering &l) {
   l.markView("self");
 }
 
-//===----------------------------------------------------------------------===//
-// Joins
-//===----------------------------------------------------------------------===//
-
-static ValueId concat(Lowering &l, llvm::SmallVector<ValueId, 4> values, int64_t dim, DimId *knownSize = nullptr) {
-  llvm::SmallVector<DimId, 4> shape(l.dims(values[0]));
-  if (shape.empty())
-    l.fail("joins scalars");
-  Dim total = 0;
-  for (ValueId value : values) {
-    if (l.rank(value) != shape.size())
-      l.fail("joins tensors of different rank");
-    for (size_t i = 0; i < shape.size(); ++i)
-      if (static_cast<int64_t>(i) != dim) {
-        if (l.graph.dims.hint(shape[i]) != l.graph.dims.hint(l.dims(value)[i]))
-          l.fail(absl::StrCat("joins tensors whose dimension ", i, " differs: ", l.graph.dims.hint(shape[i]), " and ",
-                              l.graph.dims.hint(l.dims(value)[i])));
-        shape[i] = l.graph.dims.unify(shape[i], l.dims(value)[i], /*sure=*/true);
-      }
-    total = total + l.graph.dims.dim(l.dims(value)[dim]);
-  }
-  shape[dim] = knownSize ? *knownSize : l.graph.dims.get(total);
-  return l.emitOne(OpCode::Concat, "", values, l.dtype(values[0]), shape, {dim});
-}
-
-static llvm::SmallVector<ValueId, 4> joined(Lowering &l) {
-  llvm::SmallVector<ValueId, 4> values;
-  DType dtype = l.outputMeta(0).dtype;
-  for (ValueId value : l.tensors("tensors"))
-    // torch.cat ignores empty vectors.
-    if (value != kNoValue && !(l.rank(value) == 1 && l.graph.dims.hint(l.dims(value)[0]) == 0))
-      values.push_back(l.cast(value, dtype));
-  if (values.empty())
-    l.fail("joins no tensors");
-  return values;
-}
-
-static void cat(Lowering &l) {
-  auto values = joined(l);
-  l.setOutput(concat(l, values, l.dimension("dim", 0, l.rank(values[0]))));
-}
-
-static void stack(Lowering &l) {
-  auto values = joined(l);
-  int64_t dim = l.dimension("dim", 0, l.rank(values[0]) + 1);
-  for (ValueId &value : values) {
-    llvm::SmallVector<DimId, 4> shape(l.dims(value));
-    shape.insert(shape.begin() + dim, l.one());
-    value = l.reshape(value, shape);
-  }
-  l.setOutput(concat(l, values, dim));
-}
-
-static constexpr int64_t kMaxPadding = int64_t(1) << 48;
-
-static void pad(Lowering &l) {
-  ValueId self = l.tensor("self");
-  auto amounts = l.integers("pad");
-  if (l.text("mode", "constant") != "constant" || amounts.size() % 2 || amounts.size() / 2 > l.rank(self))
-    return l.lowerOpaque();
-  for (size_t i = 0; i < amounts.size(); ++i) {
-    int64_t dim = static_cast<int64_t>(l.rank(self) - 1 - i / 2), amount = amounts[i];
-    if (amount < -kMaxPadding || amount > kMaxPadding)
-      l.fail(absl::StrCat("pads by ", amount, ", expected 2^48 at most"));
-    DimId sizeId = l.dims(self)[dim];
-    if (amount < 0)
-      self = l.slice(self, dim, i % 2 ? Dim(0) : Dim(-amount), l.graph.dims.get(l.graph.dims.dim(sizeId) + Dim(amount)));
-    if (amount <= 0)
-      continue;
-    llvm::SmallVector<DimId, 4> shape(l.dims(self));
-    shape[dim] = l.constant(amount);
-    ValueId border = l.emitOne(OpCode::Generate, "full", {}, l.dtype(self), shape, {}, {l.number("value", 0)});
-    self = i % 2 ? concat(l, {self, border}, dim) : concat(l, {border, self}, dim);
-  }
-  l.setOutput(self);
-}
-
-static void roll(Lowering &l) {
-  ValueId self = l.tensor("self");
-  auto shifts = l.integers("shifts");
-  auto dims = l.dimensions("dims", l.rank(self));
-  if (shifts.size() != dims.size())
-    return l.lowerOpaque();
-  for (auto [shift, dim] : llvm::zip(shifts, dims)) {
-    DimId sizeId = l.dims(self)[dim];
-    int64_t size = l.graph.dims.hint(sizeId);
-    int64_t by = size > 0 ? ((shift % size) + size) % size : 0;
-    if (by == 0)
-      continue;
-    Dim head = l.graph.dims.dim(sizeId) - Dim(by);
-    self = concat(l, {l.slice(self, dim, head, l.constant(by)), l.slice(self, dim, 0, l.graph.dims.get(head))}, dim, &sizeId);
-  }
-  l.setOutput(self);
-}
-
-// diff(x) = x[1:] - x[:-1], after joining what is prepended.
-static void diff(Lowering &l) {
-  ValueId self = l.tensor("self"), prepend = l.optionalTensor("prepend");
-  if (l.integer("n", 1) != 1 || l.has("append") || l.rank(self) == 0)
-    return l.lowerOpaque();
-  int64_t dim = l.dimension("dim", -1, l.rank(self));
-  DimId result = l.dims(self)[dim];
-  Dim size = l.graph.dims.dim(result);
-  if (prepend != kNoValue) {
-    if (l.rank(prepend) != l.rank(self))
-      l.fail("prepends a tensor of another rank");
-    size = size + l.graph.dims.dim(l.dims(prepend)[dim]);
-    self = concat(l, {prepend, self}, dim);
-  }
-  if (prepend == kNoValue || !l.graph.dims.isOne(l.dims(prepend)[dim]))
-    result = l.graph.dims.get(size - Dim(1));
-  ValueId later = l.slice(self, dim, 1, result), earlier = l.slice(self, dim, 0, result);
-  llvm::SmallVector<DimId, 4> shape(l.dims(later));
-  l.setOutput(l.emitOne(OpCode::Elementwise, "sub", {later, earlier}, l.dtype(self), shape));
-}
-
-// Each vector along a dimension of its own, repeated along the others.
-static void meshgrid(Lowering &l) {
-  auto vectors = l.allTensors("tensors");
-  bool swapped = l.text("indexing", "ij") == "xy" && vectors.size() >= 2;
-  llvm::SmallVector<DimId, 4> shape;
-  for (ValueId vector : vectors) {
-    if (l.rank(vector) > 1)
-      l.fail("has a tensor that is no vector");
-    shape.push_back(l.rank(vector) ? l.dims(vector)[0] : l.one());
-  }
-  if (swapped)
-    std::swap(shape[0], shape[1]);
-  for (auto [index, vector] : llvm::enumerate(vectors)) {
-    size_t dim = swapped && index < 2 ? 1 - index : index;
-    llvm::SmallVector<DimId, 4> column(shape.size(), l.one());
-    column[dim] = shape[dim];
-    l.setOutput(index, expandTo(l, l.reshape(vector, column), shape));
-  }
-}
-
 void moai::addViewRules(llvm::StringMap<LoweringRule> &rules) {
   for (const char *name : {"aten.transpose", "aten.swapaxes", "aten.swapdims", "aten.t", "aten.mT", "aten.numpy_T", "aten.transpose_"})
     rules[name] = transpose;
@@ -429,16 +318,11 @@ void moai::addViewRules(llvm::StringMap<LoweringRule> &rules) {
   rules["aten.expand"] = rules["aten.expand_as"] = rules["aten.broadcast_to"] = expand;
   rules["aten.repeat"] = rules["aten.tile"] = repeat;
   rules["aten.repeat_interleave"] = repeatInterleave;
-  rules["aten.slice"] = rules["aten.narrow"] = slice;
+  rules["aten.slice"] = slice;
+  rules["aten.narrow"] = narrow;
   rules["aten.select"] = select;
   for (const char *name : {"aten.split", "aten.chunk", "aten.split_with_sizes", "aten.tensor_split"})
     rules[name] = split;
   rules["aten.unbind"] = unbind;
-  rules["aten.cat"] = rules["aten.concat"] = cat;
-  rules["aten.stack"] = stack;
-  rules["aten.pad"] = rules["aten.constant_pad_nd"] = pad;
-  rules["aten.roll"] = roll;
-  rules["aten.meshgrid"] = meshgrid;
   rules["aten.broadcast_tensors"] = broadcastTensors;
-  rules["aten.diff"] = diff;
 }

@@ -168,6 +168,7 @@ void addPointwiseRules(llvm::StringMap<LoweringRule> &rules);
 void addReductionRules(llvm::StringMap<LoweringRule> &rules);
 void addLossRules(llvm::StringMap<LoweringRule> &rules);
 void addReshapeRules(llvm::StringMap<LoweringRule> &rules);
+void addJoinRules(llvm::StringMap<LoweringRule> &rules);
 void addViewRules(llvm::StringMap<LoweringRule> &rules);
 void addRegionRules(llvm::StringMap<LoweringRule> &rules);
 void addIndexRules(llvm::StringMap<LoweringRule> &rules);

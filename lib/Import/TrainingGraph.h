@@ -16,6 +16,7 @@ inline constexpr ValueId kNoValue = -1;
 enum class OpCode : uint8_t {
   Contract,
   Convolution,
+  TransposedConvolution,
   Attention,
   Elementwise,
   Cast,

@@ -45,6 +45,13 @@ def Moai_ConvolutionOp : Moai_Op<"convolution", [Pure, Work, Grad]> {
   let results = (outs Moai_AnyTensor:$result);
 }
 
+def Moai_TransposedConvolutionOp : Moai_Op<"transposed_convolution", [Pure, Work, Grad]> {
+  let summary = "what a convolution's gradient is to its input: [n, o, spatial...] spread by [o, c/groups, spatial...]";
+  let arguments = (ins Moai_AnyTensor:$input, Moai_AnyTensor:$weight, Optional<Moai_AnyTensor>:$bias, DenseI64ArrayAttr:$strides,
+                       DenseI64ArrayAttr:$padding, DenseI64ArrayAttr:$dilation, I64Attr:$groups);
+  let results = (outs Moai_AnyTensor:$result);
+}
+
 def Moai_ConvolutionBackwardOp : Moai_Op<"convolution_backward", [Pure, Work]> {
   let summary = "gradient of a convolution for its input or its weight";
   let description = [{ `wrt` is `input` or `weight`; the result has its shape. Both operands of the forward are kept for either. }];
