@@ -60,6 +60,8 @@ static void embedding(Lowering &l) {
   ValueId weight = l.tensor("weight"), indices = l.tensor("indices");
   if (l.rank(weight) != 2 || pt2::isFloating(l.dtype(indices)))
     l.fail("expects a table of rank 2 and integer indices");
+  if (l.flag("scale_grad_by_freq", false))
+    return l.lowerOpaque();
   llvm::SmallVector<DimId, 4> shape(l.dims(indices));
   shape.push_back(l.dims(weight)[1]);
   l.setOutput(l.emitOne(OpCode::Embedding, "", {weight, indices}, l.dtype(weight), shape, {l.integer("padding_idx", -1)}));
@@ -198,12 +200,19 @@ static void indexSelect(Lowering &l) {
 static void scatter(Lowering &l) {
   ValueId self = l.tensor("self"), at = l.tensor("index");
   int64_t dim = l.dimension("dim", 0, l.rank(self));
-  bool accumulate = l.node->target.contains("_add") || l.text("reduce", "") == "add" || l.text("reduce", "") == "sum";
+  llvm::StringRef reduce = l.text("reduce", "");
+  bool accumulate = l.node->target.contains("_add") || reduce == "add" || reduce == "sum";
+  if ((!reduce.empty() && !accumulate) || !l.flag("include_self", true))
+    return l.lowerOpaque();
   llvm::StringRef kind = l.node->target.contains("index_add") || l.node->target.contains("index_copy") ? "index_select" : "gather";
   const Argument *value = l.argument("value");
   if (value && value->kind != Argument::Kind::Tensor)
     return scatterTo(l, kind, self, {at}, {dim}, accumulate, {l.number("value", 0)});
   ValueId source = l.tensor(l.has("src") ? "src" : l.has("source") ? "source" : "value");
+  if (double alpha = l.number("alpha", 1); alpha != 1) {
+    llvm::SmallVector<DimId, 4> shape(l.dims(source));
+    source = l.emitOne(OpCode::Elementwise, "mul", {source}, l.dtype(source), shape, {}, {alpha});
+  }
   scatterTo(l, kind, self, {at, l.cast(source, l.dtype(self))}, {dim}, accumulate, {});
 }
 
@@ -328,7 +337,8 @@ void moai::addIndexRules(llvm::StringMap<LoweringRule> &rules) {
   rules["aten.index_put"] = rules["aten.index_put_"] = indexPut;
   rules["aten.gather"] = rules["aten.take_along_dim"] = gather;
   rules["aten.index_select"] = indexSelect;
-  for (const char *name : {"scatter", "scatter_", "scatter_add", "scatter_add_", "index_add", "index_add_", "index_copy", "index_copy_"})
+  for (const char *name : {"scatter", "scatter_", "scatter_add", "scatter_add_", "index_add", "index_add_", "index_copy", "index_copy_",
+                           "scatter_reduce", "scatter_reduce_"})
     rules[absl::StrCat("aten.", name)] = scatter;
   rules["aten.slice_scatter"] = rules["aten.select_scatter"] = sliceScatter;
   rules["aten.topk"] = rules["aten.sort"] = rules["aten.argsort"] = sortOrTopk;

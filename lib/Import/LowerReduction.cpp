@@ -103,8 +103,14 @@ static void pool(Lowering &l) {
     return values;
   };
   auto window = perDimension("kernel_size", {1});
-  emitPool(l, isMax ? "max" : "avg", window, perDimension("stride", window), perDimension("padding", {0}), perDimension("dilation", {1}),
-           l.flag("count_include_pad", true));
+  auto strides = perDimension("stride", window), padding = perDimension("padding", {0});
+  bool countsPadding = l.flag("count_include_pad", true);
+  // An average over a window that reaches beyond its padding (ceil_mode) counts what lies on it, but not what lies beyond.
+  for (size_t i = 0; !isMax && countsPadding && i < spatial; ++i)
+    if ((l.outputMeta(0).sizes[i + 2].value - 1) * strides[i] + window[i] >
+        l.graph.dims.hint(l.dims(l.tensor("self"))[i + 2]) + 2 * padding[i])
+      return l.lowerOpaque();
+  emitPool(l, isMax ? "max" : "avg", window, strides, padding, perDimension("dilation", {1}), countsPadding);
 }
 
 // Windows that divide the dimension evenly are a plain pool; one window for all of it is a reduction.

@@ -510,6 +510,10 @@ void Lowering::lowerOpaque() {
   for (unsigned i = 0; i < numOutputs(); ++i)
     if (!node->outputs[i].empty())
       setOutput(i, results[next++]);
+  // What it does in place reaches later readers, though nothing reads its result.
+  llvm::StringRef name = llvm::StringRef(node->target).take_front(node->target.rfind('.'));
+  if (name.ends_with("_") && has("self") && !results.empty())
+    write("self", results.front());
 }
 
 void Lowering::run() {

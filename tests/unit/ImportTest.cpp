@@ -306,6 +306,17 @@ TEST(Import, InterpolationThatItCannotExpressStaysOpaque) {
   EXPECT_THAT(importTestGraph("small-resize", context).summary.opaqueOps, testing::IsEmpty());
 }
 
+// An average whose windows reach beyond the border, an embedding whose gradient is scaled or whose rows are scaled in place, and a mean of
+// what is scattered: what the rules for these ops don't do isn't left out silently.
+TEST(Import, OptionsThatItCannotExpressStayOpaque) {
+  TestContext context;
+  ImportedModel model = importTestGraph("small-options-opaque", context);
+  EXPECT_THAT(model.summary.opaqueOps, testing::ElementsAre("aten.avg_pool2d.default", "aten.embedding.default",
+                                                            "aten.embedding_renorm_.default", "aten.scatter_reduce.two"));
+  // Nothing reads the result of what is done in place; whoever reads the tensor afterwards depends on it.
+  model.module->walk([](OpaqueOp op) { EXPECT_FALSE(op->use_empty()) << op.getTarget().str(); });
+}
+
 // Scores and weights of 4 experts at a batch of 4: FLOPs that follow another batch tell which 4 is which.
 TEST(Import, TellsTheBatchFromAsManyExperts) {
   TestContext context;
