@@ -61,6 +61,10 @@ static const llvm::StringMap<Unary> &unaryFunctions() {
       {"atan", {VALUE { return std::atan(x); }, BY_INPUT { return 1 / (1 + x * x); }}},
       {"sinh", {VALUE { return std::sinh(x); }, BY_INPUT { return std::cosh(x); }}},
       {"cosh", {VALUE { return std::cosh(x); }, BY_INPUT { return std::sinh(x); }}},
+      {"asinh", {VALUE { return std::asinh(x); }, BY_INPUT { return 1 / std::sqrt(x * x + 1); }}},
+      {"acosh", {VALUE { return std::acosh(x); }, BY_INPUT { return 1 / std::sqrt(x * x - 1); }}},
+      {"atanh", {VALUE { return std::atanh(x); }, BY_INPUT { return 1 / (1 - x * x); }}},
+      {"sinc", {VALUE { return x == 0 ? 1 : std::sin(M_PI * x) / (M_PI * x); }, BY_INPUT { return x == 0 ? 0 : (std::cos(M_PI * x) - std::sin(M_PI * x) / (M_PI * x)) / x; }}},
       {"tanh", {VALUE { return std::tanh(x); }, BY_RESULT { return 1 - y * y; }}},
       {"sigmoid", {VALUE { return sigmoid(x); }, BY_RESULT { return y * (1 - y); }}},
       {"log_sigmoid", {VALUE { return std::min(x, 0.0) - std::log1p(std::exp(-std::abs(x))); }, BY_INPUT { return sigmoid(-x); }}},
@@ -134,6 +138,8 @@ static const llvm::StringMap<Several> &functionsOfSeveral() {
       {"minimum", {2, OF { return std::min(x[0], x[1]); }, {OF { return x[0] == x[1] ? 0.5 : x[0] < x[1]; }, OF { return x[0] == x[1] ? 0.5 : x[0] > x[1]; }}}},
       {"atan2", {2, OF { return std::atan2(x[0], x[1]); }, {OF { return x[1] / (x[0] * x[0] + x[1] * x[1]); }, OF { return -x[0] / (x[0] * x[0] + x[1] * x[1]); }}}},
       {"xlogy", {2, OF { return x[0] == 0 ? 0 : x[0] * std::log(x[1]); }, {OF { return x[0] == 0 ? 0 : std::log(x[1]); }, OF { return x[0] / x[1]; }}}},
+      // Equal infinities have no difference.
+      {"logaddexp", {2, OF { return x[0] == x[1] ? x[0] + M_LN2 : std::max(x[0], x[1]) + std::log1p(std::exp(-std::abs(x[0] - x[1]))); }, {OF { return x[0] == x[1] ? 0.5 : sigmoid(x[0] - x[1]); }, OF { return x[0] == x[1] ? 0.5 : sigmoid(x[1] - x[0]); }}}},
       {"remainder", {2, OF { return x[0] - x[1] * std::floor(x[0] / x[1]); }, {OF { return 1; }, OF { return -std::floor(x[0] / x[1]); }}}},
       {"fmod", {2, OF { return std::fmod(x[0], x[1]); }, {OF { return 1; }, OF { return -std::trunc(x[0] / x[1]); }}}},
       {"squared_difference", {2, OF { return (x[0] - x[1]) * (x[0] - x[1]); }, {OF { return 2 * (x[0] - x[1]); }, OF { return 2 * (x[1] - x[0]); }}}},
@@ -250,7 +256,10 @@ static void reductionBackward(ElementwiseOp op, KernelCall &call) {
         continue;
       }
       slope = weights[i] * (input.values[element] - mean) / (count - 1);
-      slope *= op.getKind() == "var_backward" ? 2 : 1 / output.values[i];
+      if (op.getKind() == "var_backward")
+        slope *= 2;
+      else
+        slope = output.values[i] == 0 ? 0 : slope / output.values[i]; // as in the framework, where all are equal
     }
   }
 }

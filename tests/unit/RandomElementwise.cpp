@@ -23,15 +23,16 @@ struct Kind {
 static std::vector<Kind> unaryKinds() {
   std::vector<Kind> kinds;
   for (const char *name :
-       {"neg",  "abs",     "square",      "exp",  "exp2", "expm1",     "sin",  "cos",  "atan", "sinh",     "cosh",      "tanh",
-        "silu", "sigmoid", "log_sigmoid", "gelu", "erf",  "gelu_tanh", "relu", "selu", "mish", "softsign", "tanhshrink"})
+       {"neg",     "abs",         "square", "exp", "exp2",      "expm1", "sin",  "cos",  "atan",     "sinh",       "cosh",  "tanh", "silu",
+        "sigmoid", "log_sigmoid", "gelu",   "erf", "gelu_tanh", "relu",  "selu", "mish", "softsign", "tanhshrink", "asinh", "sinc"})
     kinds.push_back({name, 1});
   for (const char *name : {"sqrt", "rsqrt", "reciprocal", "log", "log1p", "log2"})
     kinds.push_back({name, 1, {0.5, 3}});
-  for (const char *name : {"asin", "acos", "tan"})
+  for (const char *name : {"asin", "acos", "tan", "atanh"})
     kinds.push_back({name, 1, {-0.8, 0.8}});
   for (const char *name : {"relu6", "hardsigmoid", "hardswish"})
     kinds.push_back({name, 1, {-5, 8}});
+  kinds.push_back({"acosh", 1, {1.5, 3}});
   kinds.push_back({"logit", 1, {0.2, 0.8}});
   kinds.push_back({"pow", 1, {0.5, 2}, {{-2, 3}}, 1});
   kinds.push_back({"leaky_relu", 1, {-2, 2}, {{0.1, 0.5}}});
@@ -50,7 +51,7 @@ static std::vector<Kind> unaryKinds() {
 
 static std::vector<Kind> severalKinds() {
   std::vector<Kind> kinds;
-  for (const char *name : {"mul", "maximum", "minimum", "squared_difference", "l1_loss", "binary_cross_entropy_with_logits"})
+  for (const char *name : {"mul", "maximum", "minimum", "squared_difference", "l1_loss", "binary_cross_entropy_with_logits", "logaddexp"})
     kinds.push_back({name, 2});
   for (const char *name : {"div", "pow", "atan2", "xlogy", "remainder", "fmod"})
     kinds.push_back({name, 2, {0.5, 2}});
