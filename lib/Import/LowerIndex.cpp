@@ -1,5 +1,5 @@
 //===- LowerIndex.cpp - Rules for sources, lookups, symbols --------------===//
-#include "Lowering.h"
+#include "Compose.h"
 #include "absl/strings/str_cat.h"
 #include <cmath>
 
@@ -50,6 +50,32 @@ static void triangle(Lowering &l) {
   llvm::SmallVector<DimId, 4> shape(l.dims(self));
   l.setOutput(l.emitOne(OpCode::Elementwise, l.node->target.contains("tril") ? "tril" : "triu", {self}, l.dtype(self), shape, {},
                         {l.number("diagonal", 0)}));
+}
+
+// [rows, columns]: whether it is the same position of both, of which either may be the batch.
+static ValueId isOnDiagonal(Lowering &l, DimId rows, DimId columns) {
+  auto numbers = [&](DimId size) { return l.emitOne(OpCode::Generate, "arange", {}, DType::I64, {size}, {}, {0.0, 1.0}); };
+  return compareWith(l, "eq", l.reshape(numbers(rows), {rows, l.one()}), numbers(columns));
+}
+
+static void trace(Lowering &l) {
+  ValueId self = l.tensor("self");
+  if (l.rank(self) != 2)
+    l.fail(absl::StrCat("takes the trace of a tensor of rank ", l.rank(self)));
+  ValueId diagonal = choose(l, isOnDiagonal(l, l.dims(self)[0], l.dims(self)[1]), self, scalarOf(l, 0, l.dtype(self)));
+  l.setOutput(l.reduce("sum", diagonal, {}, /*keep=*/false, l.outputMeta(0).dtype));
+}
+
+static void diagonalMatrices(Lowering &l) {
+  ValueId self = l.tensor("self");
+  int64_t rank = static_cast<int64_t>(l.rank(self)) + 1;
+  bool areLast = l.dimension("dim1", -2, rank) + l.dimension("dim2", -1, rank) == 2 * rank - 3;
+  if (rank < 2 || !areLast || l.integer("offset", 0) != 0)
+    return l.lowerOpaque();
+  llvm::SmallVector<DimId, 4> column(l.dims(self));
+  DimId size = column.back();
+  column.push_back(l.one());
+  l.setOutput(choose(l, isOnDiagonal(l, size, size), l.reshape(self, column), scalarOf(l, 0, l.dtype(self))));
 }
 
 //===----------------------------------------------------------------------===//
@@ -344,6 +370,8 @@ void moai::addIndexRules(llvm::StringMap<LoweringRule> &rules) {
   rules["aten.topk"] = rules["aten.sort"] = rules["aten.argsort"] = sortOrTopk;
   rules["aten.histc"] = rules["aten.bincount"] = histogram;
   rules["aten.one_hot"] = oneHot;
+  rules["aten.trace"] = trace;
+  rules["aten.diag_embed"] = diagonalMatrices;
   rules["aten.sym_size"] = symbolicSize;
   for (const char *name : {"_operator.add", "_operator.sub", "_operator.mul", "_operator.floordiv"})
     rules[name] = symbolicArithmetic;
@@ -356,7 +384,9 @@ LoweringRule moai::findLoweringRule(llvm::StringRef target) {
     addPointwiseRules(all);
     addReductionRules(all);
     addJoinRules(all);
+    addNormRules(all);
     addLossRules(all);
+    addMarginRules(all);
     addReshapeRules(all);
     addViewRules(all);
     addIndexRules(all);

@@ -1,6 +1,7 @@
 //===- LowerLosses.cpp - Rules for losses ----------------------------------===//
-#include "Lowering.h"
+#include "Compose.h"
 #include "absl/strings/str_cat.h"
+#include <cmath>
 
 using namespace moai;
 
@@ -26,10 +27,6 @@ struct RowWeights {
 };
 
 } // namespace
-
-static ValueId emit(Lowering &l, llvm::StringRef kind, std::initializer_list<ValueId> operands, llvm::ArrayRef<double> scalars = {}) {
-  return l.emitOne(OpCode::Elementwise, kind, operands, l.dtype(*operands.begin()), l.broadcast(operands), {}, scalars);
-}
 
 // [n, classes, places...] with a row for each place of each sample.
 static ValueId classesLast(Lowering &l, ValueId value, DimId rows) {
@@ -78,11 +75,6 @@ static Rows rowsOf(Lowering &l) {
   return rows;
 }
 
-static llvm::StringRef reductionOf(Lowering &l) {
-  int64_t reduction = l.integer("reduction", 1);
-  return reduction == 0 ? "none" : reduction == 2 ? "sum" : "mean";
-}
-
 // One kernel, as the framework has it for class numbers without weights.
 static ValueId fusedCrossEntropy(Lowering &l, const Rows &rows) {
   llvm::StringRef reduction = reductionOf(l);
@@ -105,11 +97,11 @@ static RowWeights weightsOf(Lowering &l, const Rows &rows) {
   ValueId counts =
       l.emitOne(OpCode::Elementwise, "ne", {rows.target}, DType::Bool, shape, {}, {static_cast<double>(l.integer("ignore_index", -100))});
   RowWeights weights;
-  weights.classes = emit(l, "mul", {rows.target, l.cast(counts, l.dtype(rows.target))});
+  weights.classes = pointwise(l, "mul", {rows.target, l.cast(counts, l.dtype(rows.target))});
   weights.all = weights.counted = l.cast(counts, l.dtype(rows.scores));
   if (l.has("weight")) {
     ValueId weight = l.tensor("weight");
-    weights.all = emit(
+    weights.all = pointwise(
         l, "mul", {l.emitOne(OpCode::Gather, "index_select", {weight, weights.classes}, l.dtype(weight), shape, {0}), weights.counted});
   }
   return weights;
@@ -120,7 +112,7 @@ static ValueId likelihoodOfRows(Lowering &l, ValueId logProbabilities, const Row
   llvm::SmallVector<DimId, 4> column{l.dims(weights.classes)[0], l.one()};
   ValueId at = l.reshape(weights.classes, column);
   ValueId chosen = l.emitOne(OpCode::Gather, "gather", {logProbabilities, at}, l.dtype(logProbabilities), column, {1});
-  return emit(l, "mul", {emit(l, "neg", {l.reshape(chosen, {column[0]})}), weights.all});
+  return pointwise(l, "mul", {pointwise(l, "neg", {l.reshape(chosen, {column[0]})}), weights.all});
 }
 
 // Of loss by row: all of them, their sum, or their sum over what the rows count.
@@ -129,7 +121,7 @@ static ValueId reduceRows(Lowering &l, ValueId loss, const RowWeights &weights, 
   if (reduction == "none")
     return l.reshape(loss, rows.shape);
   ValueId sum = l.reduce("sum", loss, {}, false, l.dtype(loss));
-  return reduction == "sum" ? sum : emit(l, "div", {sum, l.reduce("sum", weights.all, {}, false, l.dtype(weights.all))});
+  return reduction == "sum" ? sum : pointwise(l, "div", {sum, l.reduce("sum", weights.all, {}, false, l.dtype(weights.all))});
 }
 
 static void negativeLogLikelihood(Lowering &l) {
@@ -143,7 +135,9 @@ static void negativeLogLikelihood(Lowering &l) {
 }
 
 // Each class of a row by the weight of the class, if there are weights.
-static ValueId weighClasses(Lowering &l, ValueId value) { return l.has("weight") ? emit(l, "mul", {value, l.tensor("weight")}) : value; }
+static ValueId weighClasses(Lowering &l, ValueId value) {
+  return l.has("weight") ? pointwise(l, "mul", {value, l.tensor("weight")}) : value;
+}
 
 // Smoothing takes a share of each row's loss from its class and spreads it over all classes, by their weights.
 static ValueId weightedCrossEntropy(Lowering &l, const Rows &rows, ValueId logProbabilities) {
@@ -152,8 +146,8 @@ static ValueId weightedCrossEntropy(Lowering &l, const Rows &rows, ValueId logPr
   if (double smoothing = l.number("label_smoothing", 0); smoothing > 0) {
     double share = smoothing / static_cast<double>(l.graph.dims.hint(l.dims(rows.scores)[1]));
     ValueId sum = l.reduce("sum", weighClasses(l, logProbabilities), {1}, false, l.dtype(logProbabilities));
-    ValueId spread = emit(l, "mul", {emit(l, "mul", {sum}, {-share}), weights.counted});
-    loss = emit(l, "add", {emit(l, "mul", {loss}, {1 - smoothing}), spread});
+    ValueId spread = pointwise(l, "mul", {pointwise(l, "mul", {sum}, {-share}), weights.counted});
+    loss = pointwise(l, "add", {pointwise(l, "mul", {loss}, {1 - smoothing}), spread});
   }
   return reduceRows(l, loss, weights, rows);
 }
@@ -163,10 +157,10 @@ static ValueId probabilityCrossEntropy(Lowering &l, const Rows &rows, ValueId lo
   ValueId target = rows.target;
   if (double smoothing = l.number("label_smoothing", 0); smoothing > 0) {
     double share = smoothing / static_cast<double>(l.graph.dims.hint(l.dims(rows.scores)[1]));
-    target = emit(l, "add", {emit(l, "mul", {target}, {1 - smoothing})}, {share});
+    target = pointwise(l, "add", {pointwise(l, "mul", {target}, {1 - smoothing})}, {share});
   }
-  ValueId products = weighClasses(l, emit(l, "mul", {logProbabilities, target}));
-  ValueId loss = emit(l, "neg", {l.reduce("sum", products, {1}, false, l.dtype(products))});
+  ValueId products = weighClasses(l, pointwise(l, "mul", {logProbabilities, target}));
+  ValueId loss = pointwise(l, "neg", {l.reduce("sum", products, {1}, false, l.dtype(products))});
   llvm::StringRef reduction = reductionOf(l);
   return reduction == "none" ? l.reshape(loss, rows.shape) : l.reduce(reduction, loss, {}, false, l.dtype(loss));
 }
@@ -180,33 +174,42 @@ static void crossEntropy(Lowering &l) {
   l.setOutput(rows.areProbabilities ? probabilityCrossEntropy(l, rows, logProbabilities) : weightedCrossEntropy(l, rows, logProbabilities));
 }
 
+// Every class as far as its score isn't `margin` below that of the row's class, which itself loses nothing.
+static void multiMargin(Lowering &l) {
+  Rows rows = rowsOf(l);
+  if (rows.areProbabilities)
+    l.fail("takes class numbers as targets");
+  double p = l.number("p", 1), margin = l.number("margin", 1);
+  llvm::SmallVector<DimId, 4> shape(l.dims(rows.target)), column{shape[0], l.one()};
+  ValueId at = l.reshape(rows.target, column);
+  ValueId own = l.emitOne(OpCode::Gather, "gather", {rows.scores, at}, l.dtype(rows.scores), column, {1});
+  ValueId excess = pointwise(l, "clamp_min", {pointwise(l, "add", {pointwise(l, "sub", {rows.scores, own})}, {margin})}, {0});
+  ValueId sum = l.reduce("sum", pointwise(l, "pow", {excess}, {p}), {1}, false, l.dtype(rows.scores));
+  ValueId others = pointwise(l, "add", {sum}, {-std::pow(std::max(margin, 0.0), p)});
+  ValueId loss = pointwise(l, "div", {others}, {static_cast<double>(l.graph.dims.hint(l.dims(rows.scores)[1]))});
+  if (l.has("weight")) {
+    ValueId weight = l.tensor("weight");
+    loss = pointwise(l, "mul", {loss, l.emitOne(OpCode::Gather, "index_select", {weight, rows.target}, l.dtype(weight), shape, {0})});
+  }
+  setLoss(l, l.reshape(loss, rows.shape));
+}
+
 //===----------------------------------------------------------------------===//
 // Element by element
 //===----------------------------------------------------------------------===//
 
-static ValueId full(Lowering &l, double value, DType dtype) { return l.emitOne(OpCode::Generate, "full", {}, dtype, {}, {}, {value}); }
+static ValueId squaredDifference(Lowering &l) { return pointwise(l, "squared_difference", {l.tensor("self"), l.tensor("target")}); }
 
-static ValueId isBelow(Lowering &l, ValueId value, double limit) {
-  llvm::SmallVector<DimId, 4> shape(l.dims(value));
-  return l.emitOne(OpCode::Elementwise, "lt", {value}, DType::Bool, shape, {}, {limit});
-}
-
-static ValueId choose(Lowering &l, ValueId condition, ValueId yes, ValueId no) {
-  return l.emitOne(OpCode::Elementwise, "where", {condition, yes, no}, l.dtype(yes), l.broadcast({condition, yes, no}));
-}
-
-static ValueId squaredDifference(Lowering &l) { return emit(l, "squared_difference", {l.tensor("self"), l.tensor("target")}); }
-
-static ValueId distance(Lowering &l) { return emit(l, "l1_loss", {l.tensor("self"), l.tensor("target")}); }
+static ValueId distance(Lowering &l) { return pointwise(l, "l1_loss", {l.tensor("self"), l.tensor("target")}); }
 
 // A parabola that goes over into lines of slope `slope` where differences reach `limit`.
 static ValueId roundedDistance(Lowering &l, double limit, double slope) {
   ValueId apart = distance(l);
   if (limit == 0)
     return apart;
-  ValueId squares = emit(l, "mul", {emit(l, "mul", {apart, apart})}, {0.5 * slope / limit});
-  ValueId lines = emit(l, "mul", {emit(l, "add", {apart}, {-0.5 * limit})}, {slope});
-  return choose(l, isBelow(l, apart, limit), squares, lines);
+  ValueId squares = pointwise(l, "mul", {pointwise(l, "mul", {apart, apart})}, {0.5 * slope / limit});
+  ValueId lines = pointwise(l, "mul", {pointwise(l, "add", {apart}, {-0.5 * limit})}, {slope});
+  return choose(l, compare(l, "lt", apart, limit), squares, lines);
 }
 
 static ValueId smoothDistance(Lowering &l) { return roundedDistance(l, l.number("beta", 1), 1); }
@@ -220,53 +223,47 @@ static ValueId huber(Lowering &l) {
 static ValueId divergence(Lowering &l) {
   ValueId self = l.tensor("self"), target = l.tensor("target");
   if (l.flag("log_target", false))
-    return emit(l, "mul", {emit(l, "exp", {target}), emit(l, "sub", {target, self})});
-  ValueId zero = full(l, 0, l.dtype(target));
-  llvm::SmallVector<DimId, 4> shape(l.dims(target));
-  ValueId isPositive = l.emitOne(OpCode::Elementwise, "gt", {target}, DType::Bool, shape, {}, {0});
-  ValueId entropy = choose(l, isPositive, emit(l, "mul", {target, emit(l, "log", {target})}), zero);
-  return emit(l, "sub", {entropy, emit(l, "mul", {target, self})});
+    return pointwise(l, "mul", {pointwise(l, "exp", {target}), pointwise(l, "sub", {target, self})});
+  ValueId zero = scalarOf(l, 0, l.dtype(target));
+  ValueId entropy = choose(l, compare(l, "gt", target, 0), pointwise(l, "mul", {target, pointwise(l, "log", {target})}), zero);
+  return pointwise(l, "sub", {entropy, pointwise(l, "mul", {target, self})});
 }
 
-static ValueId weighed(Lowering &l, ValueId loss) { return l.has("weight") ? emit(l, "mul", {loss, l.tensor("weight")}) : loss; }
+static ValueId weighed(Lowering &l, ValueId loss) { return l.has("weight") ? pointwise(l, "mul", {loss, l.tensor("weight")}) : loss; }
 
 // With the positive targets' weight p: (1 + (p - 1) target) softplus(-self) + (1 - target) self.
 static ValueId binaryCrossEntropyOfLogits(Lowering &l) {
   ValueId self = l.tensor("self"), target = l.tensor("target");
   if (!l.has("pos_weight"))
-    return weighed(l, emit(l, "binary_cross_entropy_with_logits", {self, target}));
-  ValueId extra = emit(l, "mul", {target, emit(l, "add", {l.tensor("pos_weight")}, {-1})});
-  ValueId softplus = emit(l, "binary_cross_entropy_with_logits", {self, full(l, 1, l.dtype(self))});
-  ValueId positive = emit(l, "mul", {emit(l, "add", {extra}, {1}), softplus});
-  ValueId rest = emit(l, "mul", {self, emit(l, "rsub", {target}, {1})});
-  return weighed(l, emit(l, "add", {positive, rest}));
+    return weighed(l, pointwise(l, "binary_cross_entropy_with_logits", {self, target}));
+  ValueId extra = pointwise(l, "mul", {target, pointwise(l, "add", {l.tensor("pos_weight")}, {-1})});
+  ValueId softplus = pointwise(l, "binary_cross_entropy_with_logits", {self, scalarOf(l, 1, l.dtype(self))});
+  ValueId positive = pointwise(l, "mul", {pointwise(l, "add", {extra}, {1}), softplus});
+  ValueId rest = pointwise(l, "mul", {self, pointwise(l, "rsub", {target}, {1})});
+  return weighed(l, pointwise(l, "add", {positive, rest}));
 }
 
 // Logarithms of probabilities are not below -100, as in the framework.
 static ValueId binaryCrossEntropy(Lowering &l) {
   ValueId self = l.tensor("self"), target = l.tensor("target");
-  auto logarithm = [&](ValueId probability) { return emit(l, "clamp_min", {emit(l, "log", {probability})}, {-100}); };
-  ValueId positive = emit(l, "mul", {logarithm(self), target});
-  ValueId negative = emit(l, "mul", {logarithm(emit(l, "rsub", {self}, {1})), emit(l, "rsub", {target}, {1})});
-  return weighed(l, emit(l, "neg", {emit(l, "add", {positive, negative})}));
+  auto logarithm = [&](ValueId probability) { return pointwise(l, "clamp_min", {pointwise(l, "log", {probability})}, {-100}); };
+  ValueId positive = pointwise(l, "mul", {logarithm(self), target});
+  ValueId negative = pointwise(l, "mul", {logarithm(pointwise(l, "rsub", {self}, {1})), pointwise(l, "rsub", {target}, {1})});
+  return weighed(l, pointwise(l, "neg", {pointwise(l, "add", {positive, negative})}));
 }
 
 static ValueId softMargin(Lowering &l) {
-  ValueId margin = emit(l, "mul", {l.tensor("self"), l.tensor("target")});
-  return emit(l, "binary_cross_entropy_with_logits", {margin, full(l, 1, l.dtype(margin))});
+  ValueId margin = pointwise(l, "mul", {l.tensor("self"), l.tensor("target")});
+  return pointwise(l, "binary_cross_entropy_with_logits", {margin, scalarOf(l, 1, l.dtype(margin))});
 }
 
-// The mean or sum of what each element loses.
-template <ValueId (*lossOf)(Lowering &)> static void byElement(Lowering &l) {
-  ValueId loss = lossOf(l);
-  llvm::StringRef reduction = reductionOf(l);
-  l.setOutput(reduction == "none" ? loss : l.reduce(reduction, loss, {}, false, l.outputMeta(0).dtype));
-}
+template <ValueId (*lossOf)(Lowering &)> static void byElement(Lowering &l) { setLoss(l, lossOf(l)); }
 
 void moai::addLossRules(llvm::StringMap<LoweringRule> &rules) {
   rules["aten.cross_entropy_loss"] = crossEntropy;
   for (const char *name : {"nll_loss", "nll_loss_nd", "nll_loss2d", "nll_loss_forward", "nll_loss2d_forward"})
     rules[absl::StrCat("aten.", name)] = negativeLogLikelihood;
+  rules["aten.multi_margin_loss"] = multiMargin;
   rules["aten.mse_loss"] = byElement<squaredDifference>;
   rules["aten.l1_loss"] = byElement<distance>;
   rules["aten.smooth_l1_loss"] = byElement<smoothDistance>;

@@ -1,5 +1,5 @@
 //===- LowerMatmul.cpp - Rules for matrix products and attention -----------===//
-#include "Lowering.h"
+#include "Compose.h"
 #include "absl/strings/str_cat.h"
 
 using namespace moai;
@@ -101,7 +101,77 @@ static ValueId multiply(Lowering &l, ValueId lhs, ValueId rhs, ValueId bias = kN
   return l.emitOne(OpCode::Contract, l.keep(rows + "k," + right + "->" + result), {lhs, rhs, bias}, l.outputMeta(0).dtype, shape);
 }
 
-static void matmul(Lowering &l) { l.setOutput(multiply(l, l.tensor("self"), l.tensor(l.has("other") ? "other" : "mat2"))); }
+static void matmul(Lowering &l) {
+  for (const char *name : {"other", "mat2", "vec", "tensor"}) // the last two of mv and dot
+    if (l.has(name))
+      return l.setOutput(multiply(l, l.tensor("self"), l.tensor(name)));
+  l.fail("has no second tensor");
+}
+
+static void outer(Lowering &l) {
+  ValueId self = l.tensor("self"), other = l.tensor("vec2");
+  requireRank(l, "first vector", self, 1);
+  requireRank(l, "second vector", other, 1);
+  llvm::SmallVector<DimId, 4> column{l.dims(self)[0], l.one()};
+  l.setOutput(pointwise(l, "mul", {l.reshape(self, column), other}));
+}
+
+// Over pairs of dimensions, of which neither is broadcast.
+static void contractPairs(Lowering &l, ValueId self, ValueId other, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> otherDims) {
+  llvm::SmallVector<DimId, 4> from(l.dims(self)), with(l.dims(other)), shape;
+  bool fits = from.size() + with.size() <= 26 && dims.size() == otherDims.size();
+  for (size_t i = 0; fits && i < dims.size(); ++i)
+    fits = l.graph.dims.hint(from[dims[i]]) == l.graph.dims.hint(with[otherDims[i]]);
+  if (!fits)
+    return l.lowerOpaque();
+  std::string left = letters(from.size()), right = letters(with.size(), static_cast<char>('a' + from.size())), result;
+  for (auto [dim, otherDim] : llvm::zip(dims, otherDims)) {
+    requireSame(l, from[dim], with[otherDim]);
+    right[otherDim] = left[dim];
+  }
+  for (size_t i = 0; i < from.size() + with.size(); ++i) {
+    bool isOther = i >= from.size();
+    int64_t dim = static_cast<int64_t>(isOther ? i - from.size() : i);
+    if (llvm::is_contained(isOther ? otherDims : dims, dim))
+      continue;
+    result += isOther ? right[dim] : left[dim];
+    shape.push_back(isOther ? with[dim] : from[dim]);
+  }
+  l.setOutput(l.emitOne(OpCode::Contract, l.keep(left + "," + right + "->" + result),
+                        {toResultType(l, self), toResultType(l, other), kNoValue}, l.outputMeta(0).dtype, shape));
+}
+
+static void tensordot(Lowering &l) {
+  ValueId self = l.tensor("self"), other = l.tensor("other");
+  contractPairs(l, self, other, l.dimensions("dims_self", l.rank(self)), l.dimensions("dims_other", l.rank(other)));
+}
+
+static void inner(Lowering &l) {
+  ValueId self = l.tensor("self"), other = l.tensor("other");
+  if (l.rank(self) == 0 || l.rank(other) == 0)
+    return l.setOutput(pointwise(l, "mul", {self, other}));
+  contractPairs(l, self, other, {static_cast<int64_t>(l.rank(self)) - 1}, {static_cast<int64_t>(l.rank(other)) - 1});
+}
+
+// Component i is lhs[i+1] rhs[i+2] - lhs[i+2] rhs[i+1], counted modulo 3. Which dimension is meant may be left to the sizes, among
+// them the batch.
+static void cross(Lowering &l) {
+  ValueId lhs = l.tensor("self"), rhs = l.tensor("other");
+  auto shape = l.broadcast({lhs, rhs});
+  bool isNamed = l.has("dim") || l.node->target.contains("linalg_cross");
+  if (!isNamed || shape.empty())
+    return l.lowerOpaque();
+  int64_t dim = l.dimension("dim", -1, shape.size());
+  if (!l.graph.dims.dim(shape[dim]).isConstant(3))
+    return l.lowerOpaque();
+  auto turned = [&](ValueId value, int64_t by) {
+    value = broadcastTo(l, value, shape);
+    ValueId back = l.slice(value, dim, Dim(by), l.constant(3 - by)), front = l.slice(value, dim, Dim(0), l.constant(by));
+    return l.emitOne(OpCode::Concat, "", {back, front}, l.dtype(value), shape, {dim});
+  };
+  auto product = [&](int64_t by, int64_t other) { return pointwise(l, "mul", {turned(lhs, by), turned(rhs, other)}); };
+  l.setOutput(pointwise(l, "sub", {product(1, 2), product(2, 1)}));
+}
 
 static void addmm(Lowering &l) {
   ValueId bias = toResultType(l, l.tensor("self"));
@@ -282,8 +352,12 @@ static void groupedMatmul(Lowering &l) {
 
 void moai::addMatmulRules(llvm::StringMap<LoweringRule> &rules) {
   rules["aten.linear"] = linear;
-  for (const char *name : {"aten.matmul", "aten.mm", "aten.bmm", "aten.mv"})
+  for (const char *name : {"aten.matmul", "aten.mm", "aten.bmm", "aten.mv", "aten.dot"})
     rules[name] = matmul;
+  rules["aten.outer"] = rules["aten.ger"] = outer;
+  rules["aten.tensordot"] = tensordot;
+  rules["aten.inner"] = inner;
+  rules["aten.linalg_cross"] = rules["aten.cross"] = cross;
   rules["aten.addmm"] = rules["aten.baddbmm"] = addmm;
   rules["aten.einsum"] = einsum;
   for (const char *name : {"aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.convolution", "aten.conv_transpose1d",

@@ -1,9 +1,15 @@
 //===- LowerPointwise.cpp - Rules for elementwise ops and casts ------------===//
-#include "Lowering.h"
+#include "Compose.h"
 #include "absl/strings/str_cat.h"
+#include <limits>
 
 using namespace moai;
 using pt2::Argument;
+
+static bool isTensor(Lowering &l, llvm::StringRef name) {
+  const Argument *argument = l.argument(name);
+  return argument && argument->kind == Argument::Kind::Tensor;
+}
 
 // Tensors of an elementwise op, and then its constants; which arguments count is the caller's list. A constant ahead of a
 // tensor becomes a tensor itself, so that the order is the arguments'.
@@ -11,14 +17,10 @@ static ValueId elementwise(Lowering &l, llvm::StringRef kind, std::initializer_l
                            llvm::ArrayRef<double> extra = {}) {
   llvm::SmallVector<ValueId, 4> operands;
   llvm::SmallVector<double, 2> scalars;
-  auto isTensor = [&](llvm::StringRef name) {
-    const Argument *argument = l.argument(name);
-    return argument && argument->kind == Argument::Kind::Tensor;
-  };
   for (auto name = names.begin(); name != names.end(); ++name)
-    if (isTensor(*name))
+    if (isTensor(l, *name))
       operands.push_back(l.tensor(*name));
-    else if (l.has(*name) && std::any_of(name, names.end(), isTensor))
+    else if (l.has(*name) && std::any_of(name, names.end(), [&](llvm::StringRef each) { return isTensor(l, each); }))
       operands.push_back(l.emitOne(OpCode::Generate, "full", {}, l.outputMeta(0).dtype, {}, {}, {l.number(*name, 0)}));
     else if (l.has(*name))
       scalars.push_back(l.number(*name, 0));
@@ -50,9 +52,23 @@ static void finish(Lowering &l, ValueId result, bool inPlace) {
   }
 }
 
+// A bound that is a tensor gets the gradient where it replaces what is beyond it.
+static ValueId clampByTensors(Lowering &l) {
+  DType dtype = l.outputMeta(0).dtype;
+  ValueId result = l.cast(l.tensor("self"), dtype);
+  for (auto [name, beyond] : {std::pair("min", "lt"), {"max", "gt"}})
+    if (l.has(name)) {
+      ValueId bound = l.cast(l.tensor(name), dtype);
+      result = choose(l, compareWith(l, beyond, result, bound), bound, result);
+    }
+  return result;
+}
+
 static void unary(Lowering &l) {
   bool inPlace;
   llvm::StringRef kind = baseName(l, inPlace);
+  if (kind.starts_with("clamp") && (isTensor(l, "min") || isTensor(l, "max")))
+    return finish(l, clampByTensors(l), inPlace);
   if (kind == "clamp" && !(l.has("min") && l.has("max")))
     kind = l.has("min") ? "clamp_min" : "clamp_max";
   finish(l, elementwise(l, kind, {"self", "exponent", "negative_slope", "alpha", "beta", "threshold", "min", "max", "min_val", "max_val"}),
@@ -98,6 +114,85 @@ static void addcmul(Lowering &l) {
 }
 
 static void lerp(Lowering &l) { l.setOutput(elementwise(l, "lerp", {"self", "end", "weight"})); }
+
+// A weight for all, or one for each channel.
+static void prelu(Lowering &l) {
+  ValueId self = l.tensor("self"), weight = l.tensor("weight");
+  if (l.rank(weight) == 1 && l.rank(self) >= 2) {
+    llvm::SmallVector<DimId, 4> channels(l.rank(self), l.one());
+    channels[1] = l.dims(weight)[0];
+    weight = l.reshape(weight, channels);
+  }
+  l.setOutput(choose(l, compare(l, "gt", self, 0), self, pointwise(l, "mul", {self, weight})));
+}
+
+// Both cut out the values up to a limit; one also moves what is left by it.
+static void shrink(Lowering &l) {
+  ValueId self = l.tensor("self");
+  double limit = l.number("lambd", 0.5);
+  if (l.node->target.contains("softshrink"))
+    return l.setOutput(pointwise(l, "sub", {self, pointwise(l, "clamp", {self}, {-limit, limit})}));
+  ValueId isOut = compare(l, "le", pointwise(l, "abs", {self}), limit);
+  l.setOutput(choose(l, isOut, scalarOf(l, 0, l.dtype(self)), self));
+}
+
+static void hypot(Lowering &l) {
+  bool inPlace;
+  baseName(l, inPlace);
+  auto squared = [&](llvm::StringRef name) { return pointwise(l, "square", {l.cast(l.tensor(name), l.outputMeta(0).dtype)}); };
+  finish(l, pointwise(l, "sqrt", {pointwise(l, "add", {squared("self"), squared("other")})}), inPlace);
+}
+
+static void frac(Lowering &l) {
+  bool inPlace;
+  baseName(l, inPlace);
+  finish(l, elementwise(l, "fmod", {"self"}, {1}), inPlace);
+}
+
+// The sign of a zero counts: the angle of (other, 0) tells it.
+static void copysign(Lowering &l) {
+  bool inPlace;
+  baseName(l, inPlace);
+  DType dtype = l.outputMeta(0).dtype;
+  ValueId size = pointwise(l, "abs", {l.cast(l.tensor("self"), dtype)});
+  ValueId other = isTensor(l, "other") ? l.cast(l.tensor("other"), dtype) : scalarOf(l, l.number("other", 0), dtype);
+  ValueId angle = pointwise(l, "atan2", {scalarOf(l, 0, dtype), other});
+  finish(l, choose(l, compare(l, "gt", angle, 1), pointwise(l, "neg", {size}), size), inPlace);
+}
+
+// Largest finite number of the types that have infinities, and that training computes in; 0 for others.
+static double largestOf(DType dtype) {
+  switch (dtype) {
+  case DType::F16:
+    return 65504;
+  case DType::BF16:
+    return 0x1.FEp127;
+  case DType::F32:
+    return std::numeric_limits<float>::max();
+  case DType::F64:
+    return std::numeric_limits<double>::max();
+  default:
+    return 0;
+  }
+}
+
+static void nanToNum(Lowering &l) {
+  bool inPlace;
+  baseName(l, inPlace);
+  ValueId self = l.tensor("self");
+  DType dtype = l.dtype(self);
+  double most = largestOf(dtype);
+  if (!pt2::isFloating(dtype))
+    return finish(l, self, inPlace);
+  if (most == 0)
+    return l.lowerOpaque();
+  llvm::SmallVector<DimId, 4> shape(l.dims(self));
+  auto number = [&](const char *name, double otherwise) { return scalarOf(l, l.number(name, otherwise), dtype); };
+  ValueId isNan = l.emitOne(OpCode::Elementwise, "isnan", {self}, DType::Bool, shape);
+  ValueId result = choose(l, isNan, number("nan", 0), self);
+  result = choose(l, compare(l, "gt", self, most), number("posinf", most), result);
+  finish(l, choose(l, compare(l, "lt", self, -most), number("neginf", -most), result), inPlace);
+}
 
 //===----------------------------------------------------------------------===//
 // Casts, copies, fills
@@ -218,13 +313,13 @@ static void polar(Lowering &l) { l.setOutput(elementwise(l, "polar", {"abs", "an
 
 void moai::addPointwiseRules(llvm::StringMap<LoweringRule> &rules) {
   for (const char *name :
-       {"neg",       "abs",       "sqrt",        "rsqrt",        "exp",        "expm1",    "log",   "log1p",      "log2",
-        "sin",       "cos",       "tan",         "tanh",         "sigmoid",    "silu",     "relu",  "relu6",      "leaky_relu",
-        "elu",       "hardtanh",  "hardswish",   "hardsigmoid",  "mish",       "softplus", "erf",   "reciprocal", "clamp",
-        "clamp_min", "clamp_max", "log_sigmoid", "sign",         "floor",      "ceil",     "round", "trunc",      "square",
-        "isnan",     "isinf",     "isfinite",    "atan",         "asin",       "acos",     "sinh",  "cosh",       "nan_to_num",
-        "selu",      "celu",      "softsign",    "tanhshrink",   "exp2",       "erfinv",   "logit", "bernoulli",  "angle",
-        "real",      "imag",      "conj",        "resolve_conj", "resolve_neg"}) {
+       {"neg",       "abs",       "sqrt",        "rsqrt",       "exp",     "expm1",    "log",          "log1p",      "log2",
+        "sin",       "cos",       "tan",         "tanh",        "sigmoid", "silu",     "relu",         "relu6",      "leaky_relu",
+        "elu",       "hardtanh",  "hardswish",   "hardsigmoid", "mish",    "softplus", "erf",          "reciprocal", "clamp",
+        "clamp_min", "clamp_max", "log_sigmoid", "sign",        "floor",   "ceil",     "round",        "trunc",      "square",
+        "isnan",     "isinf",     "isfinite",    "atan",        "asin",    "acos",     "sinh",         "cosh",       "asinh",
+        "acosh",     "atanh",     "sinc",        "selu",        "celu",    "softsign", "tanhshrink",   "exp2",       "erfinv",
+        "logit",     "bernoulli", "angle",       "real",        "imag",    "conj",     "resolve_conj", "resolve_neg"}) {
     rules[absl::StrCat("aten.", name)] = unary;
     rules[absl::StrCat("aten.", name, "_")] = unary;
   }
@@ -257,12 +352,19 @@ void moai::addPointwiseRules(llvm::StringMap<LoweringRule> &rules) {
                            "multiply",
                            "true_divide",
                            "subtract",
-                           "xlogy"}) {
+                           "xlogy",
+                           "logaddexp"}) {
     rules[absl::StrCat("aten.", name)] = binary;
     rules[absl::StrCat("aten.", name, "_")] = binary;
   }
   rules["aten.__and__"] = rules["aten.__or__"] = rules["aten.__xor__"] = binary;
   rules["aten.gelu"] = gelu;
+  rules["aten.prelu"] = rules["aten._prelu_kernel"] = prelu;
+  rules["aten.softshrink"] = rules["aten.hardshrink"] = shrink;
+  rules["aten.hypot"] = rules["aten.hypot_"] = hypot;
+  rules["aten.frac"] = rules["aten.frac_"] = frac;
+  rules["aten.copysign"] = rules["aten.copysign_"] = copysign;
+  rules["aten.nan_to_num"] = rules["aten.nan_to_num_"] = nanToNum;
   rules["aten.where"] = where;
   rules["aten.masked_fill"] = rules["aten.masked_fill_"] = maskedFill;
   rules["aten.logical_not"] = rules["aten.bitwise_not"] = logicalNot;

@@ -24,20 +24,11 @@ ValueId Lowering::reduce(llvm::StringRef kind, ValueId value, llvm::SmallVector<
   return result;
 }
 
-// Whether the dialect's reduction of that name computes it: the norm is Euclidean, variances divide by one less than the count.
-static bool isPlainReduction(Lowering &l, llvm::StringRef kind) {
-  if (kind == "norm")
-    return l.number("ord", l.number("p", 2)) == 2;
-  return (kind != "var" && kind != "std") || (l.number("correction", 1) == 1 && l.flag("unbiased", true));
-}
-
 static void reduce(Lowering &l) {
   llvm::StringRef kind = l.node->target;
   kind = kind.drop_front(kind.find('.') + 1);
   kind = kind.take_front(kind.find('.'));
-  kind = kind == "linalg_vector_norm" ? "norm" : kind == "max" ? "amax" : kind == "min" ? "amin" : kind;
-  if (!isPlainReduction(l, kind))
-    return l.lowerOpaque();
+  kind = kind == "max" ? "amax" : kind == "min" ? "amin" : kind;
   ValueId self = l.tensor("self");
   if (l.has("other")) {
     ValueId other = l.cast(l.tensor("other"), l.outputMeta(0).dtype), own = l.cast(self, l.outputMeta(0).dtype);
@@ -176,6 +167,16 @@ static void groupNorm(Lowering &l) {
   normalise(l, "group_norm", groups, {l.dims(input)[0], l.constant(groups)}, l.dtype(input));
 }
 
+// Each channel of each sample by itself; running statistics of those are not kept.
+static void instanceNorm(Lowering &l) {
+  ValueId input = l.tensor("input");
+  if (l.rank(input) < 3 || !l.flag("use_input_stats", true) || l.has("running_mean") || l.has("running_var") ||
+      !l.graph.dims.dim(l.dims(input)[1]).isConstant())
+    return l.lowerOpaque();
+  DimId samples = l.dims(input)[0], channels = l.dims(input)[1];
+  normalise(l, "group_norm", l.graph.dims.hint(channels), {samples, channels}, l.dtype(input));
+}
+
 // What training leaves in a running statistic: a little of this batch's.
 static ValueId updatedRunning(Lowering &l, ValueId running, ValueId input, llvm::StringRef kind, double momentum) {
   llvm::SmallVector<int64_t, 4> dims;
@@ -234,8 +235,7 @@ static void batchNorm(Lowering &l) {
 }
 
 void moai::addReductionRules(llvm::StringMap<LoweringRule> &rules) {
-  for (const char *name : {"sum", "mean", "amax", "amin", "any", "all", "prod", "var", "std", "linalg_vector_norm", "norm", "logsumexp",
-                           "max", "min", "argmax", "argmin"})
+  for (const char *name : {"sum", "mean", "amax", "amin", "any", "all", "prod", "logsumexp", "max", "min", "argmax", "argmin"})
     rules[absl::StrCat("aten.", name)] = reduce;
   for (const char *name : {"cumsum", "cumprod", "cummax", "logcumsumexp"})
     rules[absl::StrCat("aten.", name)] = scan;
@@ -249,6 +249,7 @@ void moai::addReductionRules(llvm::StringMap<LoweringRule> &rules) {
   rules["aten.layer_norm"] = rules["aten.native_layer_norm"] = rules["aten.rms_norm"] = layerNorm;
   rules["aten.max_pool2d_with_indices"] = rules["aten.max_pool3d_with_indices"] = pool;
   rules["aten.group_norm"] = rules["aten.native_group_norm"] = groupNorm;
+  rules["aten.instance_norm"] = instanceNorm;
   for (const char *name : {"batch_norm", "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_functional"})
     rules[absl::StrCat("aten.", name)] = batchNorm;
 }

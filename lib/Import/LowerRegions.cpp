@@ -85,7 +85,17 @@ static const llvm::StringSet<> &float32Ops() {
                                        "binary_cross_entropy_with_logits",
                                        "nll_loss_forward",
                                        "upsample_bilinear2d",
-                                       "upsample_bicubic2d"};
+                                       "upsample_bicubic2d",
+                                       "frobenius_norm",
+                                       "dist",
+                                       "cosine_similarity",
+                                       "cosine_embedding_loss",
+                                       "hinge_embedding_loss",
+                                       "margin_ranking_loss",
+                                       "multi_margin_loss",
+                                       "poisson_nll_loss",
+                                       "soft_margin_loss",
+                                       "triplet_margin_loss"};
   return names;
 }
 

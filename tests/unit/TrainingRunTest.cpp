@@ -138,7 +138,7 @@ INSTANTIATE_TEST_SUITE_P(Training, SmallModel,
                                 "family-cnn", "family-deepseek-v2", "family-falcon", "family-gemma2", "family-gpt-oss", "family-modernbert",
                                 "family-swin", "family-t5", "tiny-llama-joint", "tiny-vit-joint", "small-cnn-joint", "small-frozen",
                                 "small-mqa", "small-nograd", "small-resize", "small-losses", "small-regression", "small-rearranged",
-                                "small-experts", "small-experts-batch6"),
+                                "small-reductions", "small-experts", "small-experts-batch6"),
                          [](const ::testing::TestParamInfo<const char *> &info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');
