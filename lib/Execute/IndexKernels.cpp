@@ -104,6 +104,21 @@ static Offsets partShapeOf(StringRef kind, ArrayRef<int64_t> dims, ArrayRef<cons
   return part;
 }
 
+// Whether a gather of this kind reads a part of that shape, or of one in a corner of it, as a scatter's values may have. Types alone don't
+// tell for symbolic shapes.
+static bool fits(StringRef kind, ArrayRef<int64_t> dims, ArrayRef<const Tensor *> indices, ArrayRef<int64_t> whole, ArrayRef<int64_t> part,
+                 bool isScatter, KernelCall &call) {
+  Offsets expected = partShapeOf(kind, dims, indices, whole);
+  bool isFit = part.size() == expected.size() && (kind != "gather" || whole.size() == expected.size());
+  for (size_t i = 0; isFit && i < expected.size(); ++i)
+    isFit = kind == "gather" ? part[i] >= expected[i] : part[i] == expected[i];
+  for (size_t i = 0; isFit && kind == "gather" && i < expected.size(); ++i)
+    isFit = static_cast<int64_t>(i) == dims[0] || expected[i] <= whole[i];
+  if (!isFit)
+    call.fail("has indices of a shape that its operand and its " + Twine(isScatter ? "values" : "result") + " don't fit");
+  return isFit;
+}
+
 // Calls visit(position in `whole`, position in `part`): what a gather of this kind reads, or a scatter writes.
 template <typename Visit>
 static void walkIndexed(StringRef kind, ArrayRef<int64_t> dims, ArrayRef<const Tensor *> indices, ArrayRef<int64_t> whole,
@@ -168,8 +183,9 @@ static void gather(GatherOp op, KernelCall &call) {
   SmallVector<const Tensor *, 4> indices;
   for (Value index : op.getIndices())
     indices.push_back(&call[index]);
-  walkIndexed(op.getKind(), op.getDims(), indices, input.shape, result.shape, call,
-              [&](int64_t whole, int64_t part) { result.values[part] = input.values[whole]; });
+  if (fits(op.getKind(), op.getDims(), indices, input.shape, result.shape, /*isScatter=*/false, call))
+    walkIndexed(op.getKind(), op.getDims(), indices, input.shape, result.shape, call,
+                [&](int64_t whole, int64_t part) { result.values[part] = input.values[whole]; });
 }
 
 static void scatter(ScatterOp op, KernelCall &call) {
@@ -187,6 +203,8 @@ static void scatter(ScatterOp op, KernelCall &call) {
     scalar.values.assign(Tensor::countElements(shape), op.getScalars()[0]);
   }
   const Tensor &values = isScalar ? scalar : call[op.getInputs().back()];
+  if (!fits(op.getKind(), op.getDims(), indices, result.shape, values.shape, /*isScatter=*/true, call))
+    return;
   walkIndexed(op.getKind(), op.getDims(), indices, result.shape, values.shape, call, [&](int64_t whole, int64_t part) {
     result.values[whole] = values.values[part] + (op.getAccumulate() ? result.values[whole] : 0);
   });
