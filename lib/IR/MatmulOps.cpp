@@ -127,21 +127,18 @@ static double convolutionFlops(SymTensorType output, SymTensorType weight, const
   return flops;
 }
 
-OpWork ConvolutionOp::getWork(const DimBinding &binding) {
-  OpWork work = getStreamingWork(*this, binding);
+// Each number on the side that the weight's first dimension counts meets as many weights as one of them has.
+static OpWork convolutionWork(Operation *op, Value narrow, Value weight, const DimBinding &binding) {
+  OpWork work = getStreamingWork(op, binding);
   work.kernel = OpKernel::Matmul;
-  work.lowPrecision = isLowPrecision(tensorOf(getInput()));
-  work.flops = convolutionFlops(tensorOf(getResult()), tensorOf(getWeight()), binding);
+  work.lowPrecision = isLowPrecision(tensorOf(op->getOperand(0)));
+  work.flops = convolutionFlops(tensorOf(narrow), tensorOf(weight), binding);
   return work;
 }
 
-OpWork TransposedConvolutionOp::getWork(const DimBinding &binding) {
-  OpWork work = getStreamingWork(*this, binding);
-  work.kernel = OpKernel::Matmul;
-  work.lowPrecision = isLowPrecision(tensorOf(getInput()));
-  work.flops = convolutionFlops(tensorOf(getInput()), tensorOf(getWeight()), binding);
-  return work;
-}
+OpWork ConvolutionOp::getWork(const DimBinding &binding) { return convolutionWork(*this, getResult(), getWeight(), binding); }
+
+OpWork TransposedConvolutionOp::getWork(const DimBinding &binding) { return convolutionWork(*this, getInput(), getWeight(), binding); }
 
 // A bias is added to every place of its channel.
 static void accumulateBias(GradientBuilder &gradients, Value bias, Value gradient) {

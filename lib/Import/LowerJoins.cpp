@@ -84,7 +84,7 @@ static void padByElements(Lowering &l, llvm::StringRef mode, llvm::ArrayRef<int6
   ValueId self = l.tensor("self");
   for (size_t i = 0; i + 1 < amounts.size(); i += 2) {
     int64_t dim = static_cast<int64_t>(l.rank(self) - 1 - i / 2), before = amounts[i], after = amounts[i + 1];
-    const Dim &size = l.graph.dims.dim(l.dims(self)[dim]);
+    Dim size = l.graph.dims.dim(l.dims(self)[dim]);
     // How far a dimension that isn't fixed reaches can't be written as an index.
     if (!size.isConstant() || before < -size.constant() || after < -size.constant() || std::max(before, after) > size.constant())
       return l.lowerOpaque();
@@ -112,7 +112,7 @@ static void padByElements(Lowering &l, llvm::StringRef mode, llvm::ArrayRef<int6
 static void flip(Lowering &l) {
   ValueId self = l.tensor("self");
   for (int64_t dim : l.dimensions("dims", l.rank(self))) {
-    const Dim &size = l.graph.dims.dim(l.dims(self)[dim]);
+    Dim size = l.graph.dims.dim(l.dims(self)[dim]);
     if (!size.isConstant())
       return l.lowerOpaque();
     self = pick(l, self, dim, count(l, size.constant() - 1, -1, size.constant()));

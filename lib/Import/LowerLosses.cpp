@@ -92,6 +92,7 @@ static ValueId fusedCrossEntropy(Lowering &l, const Rows &rows) {
   return reduction == "none" ? l.reshape(loss, rows.shape) : loss;
 }
 
+// By the classes' weights, if there are any.
 static RowWeights weightsOf(Lowering &l, const Rows &rows) {
   llvm::SmallVector<DimId, 4> shape(l.dims(rows.target));
   ValueId counts =

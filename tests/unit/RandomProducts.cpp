@@ -57,49 +57,31 @@ static void drawContraction(Draw &draw) {
 // Convolutions
 //===----------------------------------------------------------------------===//
 
-static void drawConvolution(Draw &draw) {
-  int64_t groups = draw.between(1, 3), batch = draw.between(1, 2), in = draw.between(1, 2), out = groups * draw.between(1, 2);
-  Shape input{batch, groups * in}, weight{out, in}, result{batch, out}, strides, paddings, dilations;
-  for (int64_t i = draw.between(1, 2); i > 0; --i) {
-    int64_t window = draw.between(1, 3), stride = draw.between(1, 2), padding = draw.between(0, window - 1), dilation = draw.between(1, 2),
-            reach = dilation * (window - 1) + 1, size = std::max<int64_t>(reach - 2 * padding, 1) + draw.between(0, 2);
-    strides.push_back(stride);
-    paddings.push_back(padding);
-    dilations.push_back(dilation);
-    input.push_back(size);
-    weight.push_back(window);
-    result.push_back((size + 2 * padding - reach) / stride + 1);
-  }
-  std::vector<Drawn> operands{draw.operand(input), draw.operand(weight)};
-  if (draw.flip())
-    operands.push_back(draw.operand({out}));
-  draw.finish("convolution", operands,
-              absl::StrCat("strides = ", listText(strides), ", padding = ", listText(paddings), ", dilation = ", listText(dilations),
-                           ", groups = ", groups, " : i64"),
-              result);
-}
-
-// The same sizes, from result to input.
-static void drawTransposedConvolution(Draw &draw) {
-  int64_t groups = draw.between(1, 3), batch = draw.between(1, 2), out = draw.between(1, 2), in = groups * draw.between(1, 2);
-  Shape input{batch, in}, weight{in, out}, result{batch, groups * out}, strides, paddings, dilations;
-  for (int64_t i = draw.between(1, 2); i > 0; --i) {
-    int64_t window = draw.between(1, 3), stride = draw.between(1, 2), padding = draw.between(0, window - 1), dilation = draw.between(1, 2),
-            reach = dilation * (window - 1) + 1, size = std::max<int64_t>(reach - 2 * padding, 1) + draw.between(0, 2);
-    strides.push_back(stride);
-    paddings.push_back(padding);
-    dilations.push_back(dilation);
-    result.push_back(size);
-    weight.push_back(window);
-    input.push_back((size + 2 * padding - reach) / stride + 1);
-  }
-  std::vector<Drawn> operands{draw.operand(input), draw.operand(weight)};
-  if (draw.flip())
-    operands.push_back(draw.operand({groups * out}));
-  draw.finish("transposed_convolution", operands,
-              absl::StrCat("strides = ", listText(strides), ", padding = ", listText(paddings), ", dilation = ", listText(dilations),
-                           ", groups = ", groups, " : i64"),
-              result);
+// From many to few places and channels, or transposed, from few to many.
+static Drawer drawConvolution(bool isTransposed) {
+  return [isTransposed](Draw &draw) {
+    int64_t groups = draw.between(1, 3), batch = draw.between(1, 2), inGroup = draw.between(1, 2), few = groups * draw.between(1, 2);
+    Shape wide{batch, groups * inGroup}, weight{few, inGroup}, narrow{batch, few}, strides, paddings, dilations;
+    for (int64_t i = draw.between(1, 2); i > 0; --i) {
+      int64_t window = draw.between(1, 3), stride = draw.between(1, 2), padding = draw.between(0, window - 1),
+              dilation = draw.between(1, 2), reach = dilation * (window - 1) + 1,
+              size = std::max<int64_t>(reach - 2 * padding, 1) + draw.between(0, 2);
+      strides.push_back(stride);
+      paddings.push_back(padding);
+      dilations.push_back(dilation);
+      wide.push_back(size);
+      weight.push_back(window);
+      narrow.push_back((size + 2 * padding - reach) / stride + 1);
+    }
+    const Shape &input = isTransposed ? narrow : wide, &result = isTransposed ? wide : narrow;
+    std::vector<Drawn> operands{draw.operand(input), draw.operand(weight)};
+    if (draw.flip())
+      operands.push_back(draw.operand({result[1]}));
+    draw.finish(isTransposed ? "transposed_convolution" : "convolution", operands,
+                absl::StrCat("strides = ", listText(strides), ", padding = ", listText(paddings), ", dilation = ", listText(dilations),
+                             ", groups = ", groups, " : i64"),
+                result);
+  };
 }
 
 //===----------------------------------------------------------------------===//
@@ -199,7 +181,7 @@ static void drawExpertLayer(Draw &draw) {
 
 std::vector<Family> moai::productFamilies() {
   return {{"Contractions", {drawContraction}},
-          {"Convolutions", {drawConvolution, drawTransposedConvolution}},
+          {"Convolutions", {drawConvolution(false), drawConvolution(true)}},
           {"Attention", {drawAttention("causal"), drawAttention("sliding_window"), drawAttention("full"), drawAttention("bias")}},
           {"Experts", {drawDispatch, drawCombine, drawExpertMatmul(false), drawExpertMatmul(true), drawExpertLayer}}};
 }

@@ -55,3 +55,23 @@
 // MASTER-SAME:    !moai.tensor<[4, 4], f32> {moai.name = "w0", moai.role = "master_parameter"}
 // MASTER:         %[[C0:.*]] = moai.cast %{{.*}} {moai.part = "load", moai.stage = 0 : i64} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[4, 4], bf16>
 // MASTER:         call @block.forward(%arg0, %[[C0]])
+
+// RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=1,num_micro_batches=4,data_parallel=3,zero=1">, moai.binding/' %S/Inputs/deep.mlir | moai-opt -moai-roll-blocks -moai-build-backward -moai-partition-stages -moai-distribute-params | FileCheck %s --check-prefix=REPEAT
+
+// Stacks are gathered, accumulated, reduced and updated by repeats, each with a body of its own: a shard per layer.
+// REPEAT-LABEL: func.func @step(
+// REPEAT-SAME:    %[[M:[a-z0-9]+]]: !moai.stack<3 x <[6], f32>> {moai.name = {{\[\[}}"w0", "w1", "w2"]], moai.role = "master_parameter"}
+// REPEAT-SAME:    %[[A:[a-z0-9]+]]: !moai.stack<3 x <[4, 4], f32>> {moai.name = ["w0", "w1", "w2"], moai.role = "gradient_accumulator"}
+// REPEAT:         %[[W:.*]] = moai.repeat %[[M]] {callee = @stage0.load.each, carries = array<i64: -1>, count = 3 : i64, moai.part = "load"
+// REPEAT:         moai.repeat %{{.*}}, %[[W]], {{.*}}callee = @block.forward
+// REPEAT:         %[[B:.*]]:2 = moai.repeat {{.*}}%[[W]], %{{.*}}, %[[A]] {{.*}}callee = @stage0.block.backward, {{.*}}reversed}
+// REPEAT:         moai.repeat %[[B]]#1, %[[M]], {{.*}}callee = @stage0.update.each, {{.*}}count = 3 : i64, moai.part = "update"
+// REPEAT-LABEL: func.func private @stage0.load.each(
+// REPEAT:         moai.all_gather
+// REPEAT-LABEL: func.func private @stage0.block.backward(
+// REPEAT:         %[[G:.*]]:2 = call @block.backward
+// REPEAT-NEXT:    %[[S:.*]] = moai.accumulate %{{.*}}, %[[G]]#1
+// REPEAT-NEXT:    return %[[G]]#0, %[[S]]
+// REPEAT-LABEL: func.func private @stage0.update.each(
+// REPEAT:         %[[R:.*]] = moai.reduce_scatter
+// REPEAT-NEXT:    moai.optimizer %[[R]]

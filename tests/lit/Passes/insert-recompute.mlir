@@ -39,3 +39,16 @@
 
 // NONE-NOT: recompute
 // UNCONFIGURED: error: has no moai.config to compile for
+
+// RUN: sed 's/moai.binding/moai.config = #moai.config<"recomputation=2">, moai.binding/' %S/Inputs/deep.mlir | moai-opt -moai-roll-blocks -moai-build-backward -moai-insert-recompute | FileCheck %s --check-prefix=REPEAT
+
+// The first two of three layers become a repeat of their own, whose body runs the forward and then the backward.
+// REPEAT-LABEL: func.func private @block.backward.full(
+// REPEAT-SAME:    attributes {moai.body}
+// REPEAT-NEXT:    call @block.recompute.each({{.*}}) {moai.recompute}
+// REPEAT-NEXT:    call @block.backward(
+// REPEAT-LABEL: func.func @step(
+// REPEAT:         moai.repeat {{.*}}blocks = ["layers.0", "layers.1"], callee = @block.forward.full, {{.*}}count = 2
+// REPEAT:         moai.repeat {{.*}}blocks = ["layers.2"], callee = @block.forward, {{.*}}count = 1
+// REPEAT:         moai.repeat {{.*}}blocks = ["layers.2"], callee = @block.backward, {{.*}}reversed}
+// REPEAT:         moai.repeat {{.*}}blocks = ["layers.0", "layers.1"], callee = @block.backward.full, {{.*}}reversed}

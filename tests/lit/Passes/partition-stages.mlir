@@ -58,3 +58,17 @@ module attributes {moai.binding = array<i64: 2, 8, 1, 1>, moai.config = #moai.co
     return %1, %d : !moai.tensor<[b, 4], f32>, !moai.tensor<[4, 4], f32>
   }
 }
+
+// RUN: sed 's/moai.binding/moai.config = #moai.config<"num_stages=2,num_micro_batches=4">, moai.binding/' %S/Inputs/deep.mlir | moai-opt -moai-roll-blocks -moai-build-backward -moai-partition-stages | FileCheck %s --check-prefix=REPEAT
+
+// A repeat is cut where a stage begins, its backward and its stacks with it; each piece has its own first position.
+// REPEAT-LABEL: func.func @step(
+// REPEAT-SAME:    %[[FIRST:[a-z0-9]+]]: !moai.stack<2 x <[4, 4], f32>> {moai.name = ["w0", "w1"], moai.role = "parameter"}
+// REPEAT-SAME:    %[[LAST:[a-z0-9]+]]: !moai.stack<1 x <[4, 4], f32>> {moai.name = ["w2"], moai.role = "parameter"}
+// REPEAT:         %[[F0:.*]]:2 = moai.repeat %{{.*}}, %[[FIRST]], {{.*}}blocks = ["layers.0", "layers.1"], callee = @block.forward, {{.*}}count = 2 : i64, moai.position = 1 : i64, moai.stage = 0 : i64}
+// REPEAT-NEXT:    moai.send %[[F0]]#0 {moai.stage = 0 : i64, peer = 1 : i64}
+// REPEAT:         %[[IN:.*]] = moai.receive {{.*}}peer = 0 : i64}
+// REPEAT:         %[[F1:.*]]:2 = moai.repeat %[[IN]], %[[LAST]], {{.*}}blocks = ["layers.2"], {{.*}}count = 1 : i64, moai.position = 3 : i64, moai.stage = 1 : i64}
+// REPEAT:         %[[B1:.*]]:2 = moai.repeat {{.*}}%[[LAST]], %[[F1]]#1 {{.*}}count = 1 : i64, moai.phase = "backward", moai.position = 3 : i64, moai.stage = 1 : i64, reversed}
+// REPEAT:         %[[B0:.*]]:2 = moai.repeat {{.*}}%[[FIRST]], %[[F0]]#1 {{.*}}count = 2 : i64, moai.phase = "backward", moai.position = 1 : i64, moai.stage = 0 : i64, reversed}
+// REPEAT:         return %{{.*}}, %{{.*}}, %[[B0]]#1, %[[B1]]#1
