@@ -108,13 +108,13 @@ def check(root):
                 elif not generated:
                     problems.append(f"{where}: there is no {target}")
                 continue
-            # A private header lies beside its user.
-            if match[1] and (file.parent / header).is_file():
-                beside = (file.parent / header).resolve()
-                if beside.parent != file.parent.resolve():
+            # A private header lies beside its user, or in another folder of its room and is named from the room's own.
+            private = next((p for p in (file.parent / header, file.parent.parent / header) if match[1] and p.is_file()), None)
+            if private:
+                if ".." in header:
                     problems.append(f"{where}: {header} is private to another folder")
                 else:
-                    neighbour = beside.relative_to(root.resolve()).as_posix()
+                    neighbour = private.relative_to(root).as_posix()
                     neighbour_room = rules.room_of(neighbour)
                     if neighbour_room != room and neighbour_room not in allowed:
                         problems.append(f"{where}: {room} must not include {neighbour_room} ({header})")

@@ -92,6 +92,9 @@ class CheckLayering(unittest.TestCase):
         self.assertEqual(self.problems({"lib/IR/Bad.cpp": '#include "../Plan/Private.h"\n'}),
                          ["lib/IR/Bad.cpp:1: ../Plan/Private.h is private to another folder"])
 
+    def test_private_header_named_from_its_room(self):
+        self.assertEqual(self.problems({"lib/IR/Parts/Private.h": "", "lib/IR/Other/Good.cpp": '#include "Parts/Private.h"\n'}), [])
+
     def test_cycle_of_headers(self):
         self.assertEqual(self.problems({"include/moai/Plan/A.h": '#include "moai/Plan/B.h"\n',
                                         "include/moai/Plan/B.h": '#include "moai/Plan/C.h"\n',

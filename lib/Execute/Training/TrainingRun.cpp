@@ -1,7 +1,7 @@
 //===- TrainingRun.cpp - Training steps on virtual devices -----------------===//
 #include "moai/Execute/TrainingRun.h"
-#include "Collectives.h"
-#include "Kernels.h"
+#include "Devices/Collectives.h"
+#include "Kernels/Kernels.h"
 #include "absl/strings/str_cat.h"
 #include "llvm/ADT/MapVector.h"
 #include <cmath>

@@ -2,7 +2,7 @@
 #ifndef MOAI_LIB_EXECUTE_VIRTUALDEVICE_H
 #define MOAI_LIB_EXECUTE_VIRTUALDEVICE_H
 
-#include "Kernels.h"
+#include "Kernels/Kernels.h"
 #include "Rendezvous.h"
 #include "absl/status/statusor.h"
 #include "moai/Execute/Executor.h"

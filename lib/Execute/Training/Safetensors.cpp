@@ -1,7 +1,7 @@
 //===- Safetensors.cpp - Named tensors in a file ---------------------------===//
 #include "moai/Execute/Safetensors.h"
 #include "Eigen/Core"
-#include "Kernels.h"
+#include "Kernels/Kernels.h"
 #include "absl/strings/str_cat.h"
 #include "moai/Support/File.h"
 #include "llvm/ADT/StringMap.h"
