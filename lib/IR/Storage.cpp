@@ -100,3 +100,19 @@ func::FuncOp FunctionTable::callee(func::CallOp call) {
     known = module.lookupSymbol<func::FuncOp>(call.getCallee());
   return known;
 }
+
+void FunctionTable::prepare() {
+  for (auto function : module.getOps<func::FuncOp>()) {
+    if (function.isExternal())
+      continue;
+    of(function);
+    for (Value argument : function.getArguments())
+      bytes(argument);
+    for (Operation &op : function.getBody().front()) {
+      for (Value result : op.getResults())
+        bytes(result);
+      if (auto call = dyn_cast<func::CallOp>(op))
+        callee(call);
+    }
+  }
+}

@@ -16,7 +16,7 @@ struct Outcome {
   StoredTensors tensors; ///< gradients of the last step, and the state after it
 };
 
-Outcome runSteps(const char *graph, const std::string &config, const std::string &optimizer, int steps) {
+Outcome runSteps(const char *graph, const std::string &config, const std::string &optimizer, int steps, int threads = 1) {
   TestContext context;
   ImportedModel model = importTrainingGraph(graph, context);
   ModelTensors tensors(*model.module, model.tiedParameters);
@@ -24,6 +24,7 @@ Outcome runSteps(const char *graph, const std::string &config, const std::string
   auto program = compileForTest(*model.module, config, optimizer);
   ExecuteOptions options;
   options.float64 = true;
+  options.threads = threads;
   Outcome outcome;
   auto run = TrainingRun::create(tensors, *program, options);
   EXPECT_TRUE(run.ok()) << config << ": " << run.status();
@@ -78,6 +79,20 @@ INSTANTIATE_TEST_SUITE_P(DeviceGrid, Split, Values("tiny-llama", "tiny-gpt2", "t
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
+
+// Who runs when differs from thread to thread; no number may.
+TEST(DeviceGrid, ComputesTheSameOnAnyNumberOfThreads) {
+  for (const char *config : {"data_parallel=8,zero=1", "num_stages=4,num_micro_batches=4,data_parallel=2,zero=1"}) {
+    Outcome expected = runSteps("tiny-gpt2-dropout", config, "adamw,max_gradient_norm=0.01", 3);
+    for (int threads : {2, 5, 16}) {
+      Outcome found = runSteps("tiny-gpt2-dropout", config, "adamw,max_gradient_norm=0.01", 3, threads);
+      EXPECT_EQ(found.losses, expected.losses) << config << " on " << threads;
+      ASSERT_EQ(found.tensors.size(), expected.tensors.size());
+      for (const auto &[name, stored] : expected.tensors)
+        EXPECT_EQ(found.tensors.at(name).tensor.values, stored.tensor.values) << name << ", " << config << " on " << threads;
+    }
+  }
+}
 
 // A norm that every gradient of tiny-gpt2 exceeds together: the factor needs all stages, shards and tied parameters, once each.
 TEST(DeviceGrid, ClipsByTheNormOverAllDevices) {
@@ -168,7 +183,7 @@ TEST(DeviceGrid, SaysWhoWaitsForWhom) {
   auto grid = DeviceGrid::create(*module, {});
   ASSERT_TRUE(grid.ok()) << grid.status();
   for (int64_t device : {0, 1})
-    (*grid)->set(device, 0, std::make_shared<Tensor>(std::vector<int64_t>{2}));
+    ASSERT_EQ((*grid)->set(device, 0, std::make_shared<Tensor>(std::vector<int64_t>{2})), absl::OkStatus());
   EXPECT_EQ((*grid)->runStep(1).status().message(),
             "the devices wait for each other: device 0 waits at moai.receive, device 1 waits at moai.receive");
 }

@@ -13,8 +13,8 @@ namespace moai {
 
 /// A program per stage, as the candidate pipeline makes it, on numStages x dataParallel virtual devices, the stage outermost.
 /// Each has its own memory and program counter, runs its stage's tasks in the order of its schedule, and stops where a
-/// message or the other members of a collective are missing. One thread runs them in turn, so that numbers are the same
-/// every time. Not thread-safe.
+/// message or the other members of a collective are missing. Several threads may run them: sums are in the order of the
+/// devices, so numbers are the same on any number of threads. Not thread-safe, but for what says so.
 class DeviceGrid {
 public:
   using TensorPtr = std::shared_ptr<const Tensor>;
@@ -43,21 +43,29 @@ public:
   llvm::ArrayRef<Argument> arguments(int64_t stage) const;
 
   /// Gives a device the tensor of an argument; of an input, for one micro-batch. All but accumulators, which start a step at
-  /// zero, must be set before the first step.
-  void set(int64_t device, size_t argument, TensorPtr tensor, int64_t microBatch = 0);
+  /// zero, must be set before the first step. ResourceExhausted if the device has no room for it.
+  absl::Status set(int64_t device, size_t argument, TensorPtr tensor, int64_t microBatch = 0);
   /// Its tensor now: what the last step left.
   TensorPtr get(int64_t device, size_t argument) const;
 
-  /// Told of each gradient before it is applied: the device, the number of the argument that it updates (a parameter or its
-  /// master), and the gradient in that argument's shape.
+  /// Told, from one thread at a time, of each gradient before it is applied: the device, the number of the argument that it updates (a
+  /// parameter or its master), and the gradient in that argument's shape.
   using GradientSink = std::function<void(int64_t device, size_t argument, const Tensor &gradient)>;
   /// Runs a step, numbered from 1, on all devices, and returns its loss. An error names the op, where the loss or
   /// a gradient has a NaN the first one whose result has; the grid is of no use afterwards.
-  absl::StatusOr<double> runStep(int64_t step, const GradientSink &onGradient = nullptr);
+  /// ResourceExhausted if a device is out of memory, with the device, its stage, the op and by how much.
+  absl::StatusOr<double> runStep(int64_t step, double learningRateFactor = 1, const GradientSink &onGradient = nullptr);
+  /// The loss of the inputs that are set, nothing dropped out and nothing updated: the step's forwards alone. A batch norm still takes
+  /// its statistics from the batch.
+  absl::StatusOr<double> evaluate();
   /// ExecuteOptions::float64.
   bool computesInDouble() const;
 
-  /// The most bytes that were in use on a device at once, from the moment its arguments were set.
+  /// Bytes in use on a device now. From any thread, also during a step.
+  int64_t bytesInUse(int64_t device) const;
+  /// Seconds for which a device has computed, ever. From any thread, also during a step.
+  double busySeconds(int64_t device) const;
+  /// The most bytes that were in use on a device at once, from the moment its arguments were set. From any thread, also during a step.
   int64_t peakBytes(int64_t device) const;
   /// Bytes in use on a device while each op of the last step ran; empty unless ExecuteOptions::keepMemoryCurve.
   llvm::ArrayRef<int64_t> memoryCurve(int64_t device) const;

@@ -23,6 +23,14 @@ struct ExecuteOptions {
   bool stopAtNan = false;
   /// Note the bytes that are in use while each op runs.
   bool keepMemoryCurve = false;
+  /// Of each virtual device: one that would hold more fails with ResourceExhausted. 0: as much as it takes.
+  int64_t deviceMemoryBytes = 0;
+  /// On the learning rate that the program's optimizer has.
+  double learningRateFactor = 1;
+  /// Dropout keeps everything.
+  bool isEvaluation = false;
+  /// Threads that run virtual devices; 0: one per core. Numbers are the same on any number.
+  int threads = 1;
 };
 
 /// The reference: plain kernels, one after the other, on one virtual device that has no others to talk to. Not thread-safe.

@@ -9,6 +9,9 @@
 
 namespace moai {
 
+/// How files spell an element type: F32, BF16, I64, BOOL, ...
+std::string storedType(mlir::Type type);
+
 /// A tensor that a training graph's @step takes, and its numbers before the first step.
 struct ModelTensor {
   std::string role;                          ///< parameter, buffer, constant or input
@@ -36,8 +39,9 @@ public:
   absl::Status takeInputs(const StoredTensors &tensors, llvm::StringRef path);
   /// Takes what is still missing and stands among these tensors under its plain name, in its shape and type.
   void takeMissing(const StoredTensors &tensors);
-  /// Random numbers for what has not been given: parameters near 0 (vectors near 1, biases 0), integers within what they index.
-  void fillTheRest(uint64_t seed);
+  /// Random numbers for what has not been given: parameters near 0 (vectors near 1, biases 0), integers within what they index. Without
+  /// inputs where batches are to come from elsewhere.
+  void fillTheRest(uint64_t seed, bool withInputs = true);
 
   llvm::ArrayRef<ModelTensor> all() const { return tensors; }
   /// Null if the graph has no argument of that name.

@@ -68,11 +68,13 @@ struct FunctionFacts {
   llvm::DenseMap<mlir::Operation *, mlir::Value> holds; ///< losses: the value that stays until they are computed
 };
 
-/// Facts of a module's functions, looked at once each. Not thread-safe.
+/// Facts of a module's functions, looked at once each. Not thread-safe until it is prepared.
 class FunctionTable {
 public:
   FunctionTable(mlir::ModuleOp module, const DimBinding &binding, int64_t granularity = 1) : module(module), bytes(binding, granularity) {}
 
+  /// Looks at all of the module, so that from then on nothing changes and several threads may ask.
+  void prepare();
   const FunctionFacts &of(mlir::func::FuncOp function);
   mlir::func::FuncOp callee(mlir::func::CallOp call);
 

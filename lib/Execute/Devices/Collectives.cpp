@@ -51,34 +51,42 @@ std::vector<Tensor> moai::joinShards(const TensorList &shards, llvm::ArrayRef<ll
   return tensors;
 }
 
-static TensorList sumOf(const std::vector<TensorList> &contributions) {
-  TensorList sums;
+static std::vector<Tensor> sumOf(llvm::ArrayRef<TensorList> contributions) {
+  std::vector<Tensor> sums;
   for (size_t i = 0; i < contributions[0].size(); ++i) {
-    auto sum = std::make_shared<Tensor>(*contributions[0][i]);
+    Tensor sum = *contributions[0][i];
     for (const TensorList &other : llvm::drop_begin(contributions))
-      for (size_t k = 0; k < sum->values.size(); ++k)
-        sum->values[k] += other[i]->values[k];
+      for (size_t k = 0; k < sum.values.size(); ++k)
+        sum.values[k] += other[i]->values[k];
     sums.push_back(std::move(sum));
   }
   return sums;
 }
 
-std::vector<Tensor> Collective::combine(Operation &op, const std::vector<TensorList> &contributions, size_t member,
-                                        const DimBinding &binding) const {
-  if (isa<AllGatherOp>(op)) {
-    TensorList shards;
-    for (const TensorList &contribution : contributions)
-      shards.push_back(contribution[0]);
-    llvm::SmallVector<llvm::SmallVector<int64_t, 4>> shapes;
-    for (Value result : op.getResults())
-      shapes.push_back(tensorOf(result).getDims().evaluate(binding));
-    return joinShards(shards, shapes);
+// Each member sums only what it keeps.
+static Tensor sumOfShard(llvm::ArrayRef<TensorList> contributions, int64_t size, int64_t index) {
+  Tensor sum = shardOf(contributions[0], size, index);
+  for (const TensorList &other : llvm::drop_begin(contributions)) {
+    Tensor shard = shardOf(other, size, index);
+    for (size_t k = 0; k < sum.values.size(); ++k)
+      sum.values[k] += shard.values[k];
   }
-  TensorList sums = sumOf(contributions);
+  return sum;
+}
+
+bool Collective::isCommon(Operation &op) { return !isa<ReduceScatterOp>(op); }
+
+std::vector<Tensor> Collective::combine(Operation &op, llvm::ArrayRef<TensorList> contributions, size_t member,
+                                        const DimBinding &binding) const {
   if (isa<ReduceScatterOp>(op))
-    return {shardOf(sums, groupSize, static_cast<int64_t>(member))};
-  std::vector<Tensor> results;
-  for (const auto &sum : sums)
-    results.push_back(*sum);
-  return results;
+    return {sumOfShard(contributions, groupSize, static_cast<int64_t>(member))};
+  if (!isa<AllGatherOp>(op))
+    return sumOf(contributions);
+  TensorList shards;
+  for (const TensorList &contribution : contributions)
+    shards.push_back(contribution[0]);
+  llvm::SmallVector<llvm::SmallVector<int64_t, 4>> shapes;
+  for (Value result : op.getResults())
+    shapes.push_back(tensorOf(result).getDims().evaluate(binding));
+  return joinShards(shards, shapes);
 }

@@ -19,8 +19,10 @@ struct Collective {
 
   /// Nothing for any other op.
   static std::optional<Collective> of(mlir::Operation &op);
+  /// Whether every member gets the same.
+  static bool isCommon(mlir::Operation &op);
   /// The op's results on the member with that number, from what all members brought. Sums are in the order of the members.
-  std::vector<Tensor> combine(mlir::Operation &op, const std::vector<TensorList> &contributions, size_t member,
+  std::vector<Tensor> combine(mlir::Operation &op, llvm::ArrayRef<TensorList> contributions, size_t member,
                               const DimBinding &binding) const;
 };
 

@@ -4,7 +4,22 @@
 
 using namespace moai;
 
+const absl::StatusOr<TensorList> &Meeting::common(llvm::function_ref<absl::StatusOr<TensorList>()> compute) {
+  std::call_once(once, [&] { result = compute(); });
+  return result;
+}
+
+void Rendezvous::send(int64_t from, int64_t to, TensorList tensors) {
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    messages[{from, to}].push_back(std::move(tensors));
+  }
+  if (wake)
+    wake(to);
+}
+
 std::optional<TensorList> Rendezvous::receive(int64_t from, int64_t to) {
+  std::lock_guard<std::mutex> lock(mutex);
   std::deque<TensorList> &queue = messages[{from, to}];
   if (queue.empty())
     return std::nullopt;
@@ -13,24 +28,41 @@ std::optional<TensorList> Rendezvous::receive(int64_t from, int64_t to) {
   return first;
 }
 
-std::optional<std::vector<TensorList>> Rendezvous::meet(int64_t device, llvm::StringRef axis, llvm::ArrayRef<int64_t> members,
-                                                        TensorList contribution) {
-  Group group{axis.str(), members.vec()};
-  int64_t &number = completed[{group, device}];
-  auto it = meetings.try_emplace({group, number}).first;
-  Meeting &meeting = it->second;
-  meeting.contributions.try_emplace(device, std::move(contribution));
-  if (meeting.contributions.size() < members.size())
-    return std::nullopt;
-  std::vector<TensorList> all;
-  for (int64_t member : members)
-    all.push_back(meeting.contributions[member]);
-  ++number;
-  if (++meeting.left == members.size())
-    meetings.erase(it);
-  return all;
+std::shared_ptr<Meeting> Rendezvous::meet(int64_t device, llvm::StringRef axis, llvm::ArrayRef<int64_t> members, TensorList contribution) {
+  std::shared_ptr<Meeting> meeting;
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    Group group{axis.str(), members.vec()};
+    int64_t &number = completed[{group, device}];
+    auto it = meetings.try_emplace({group, number}).first;
+    if (!it->second) {
+      it->second = std::make_shared<Meeting>();
+      it->second->brought.resize(members.size());
+      it->second->isThere.resize(members.size());
+      it->second->missing = it->second->left = members.size();
+    }
+    meeting = it->second;
+    size_t own = llvm::find(members, device) - members.begin();
+    bool isLast = !meeting->isThere[own] && --meeting->missing == 0;
+    if (!meeting->isThere[own])
+      meeting->brought[own] = std::move(contribution);
+    meeting->isThere[own] = true;
+    if (meeting->missing)
+      return nullptr;
+    ++number;
+    if (--meeting->left == 0)
+      meetings.erase(it);
+    if (!isLast)
+      return meeting;
+  }
+  if (wake)
+    for (int64_t member : members)
+      if (member != device)
+        wake(member);
+  return meeting;
 }
 
 bool Rendezvous::isEmpty() const {
+  std::lock_guard<std::mutex> lock(mutex);
   return meetings.empty() && llvm::all_of(messages, [](const auto &entry) { return entry.second.empty(); });
 }

@@ -1,6 +1,7 @@
 //===- StageTasks.cpp - One device's way through a step --------------------===//
 #include "StageTasks.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include <cmath>
 
 using namespace mlir;
@@ -93,14 +94,20 @@ StageTasks::StageTasks(const StageFacts &facts, FunctionTable &functions, const 
       arguments[i] = device.allocate(nullptr, facts.function.getArgument(i));
 }
 
-void StageTasks::set(size_t argument, std::shared_ptr<const Tensor> tensor, int64_t microBatch) {
-  Value like = facts.function.getArgument(argument);
-  if (facts.arguments[argument].role != "input") {
-    arguments[argument] = device.allocate(std::move(tensor), like);
-    return;
+absl::Status StageTasks::set(size_t argument, std::shared_ptr<const Tensor> tensor, int64_t microBatch) {
+  const DeviceGrid::Argument &described = facts.arguments[argument];
+  DeviceValue *value = &arguments[argument];
+  if (described.role == "input") {
+    inputs[argument].resize(std::max<size_t>(inputs[argument].size(), microBatch + 1));
+    value = &inputs[argument][microBatch];
   }
-  inputs[argument].resize(std::max<size_t>(inputs[argument].size(), microBatch + 1));
-  inputs[argument][microBatch] = device.allocate(std::move(tensor), like);
+  *value = DeviceValue();
+  absl::StatusOr<DeviceValue> placed = device.place(std::move(tensor), facts.function.getArgument(argument),
+                                                    absl::StrCat(described.role, " ", absl::StrJoin(described.names, ", ")));
+  if (!placed.ok())
+    return placed.status();
+  *value = std::move(*placed);
+  return absl::OkStatus();
 }
 
 std::shared_ptr<const Tensor> StageTasks::get(size_t argument) const { return arguments[argument].tensor; }
@@ -130,6 +137,7 @@ bool StageTasks::holdsNan() const {
 
 void StageTasks::beginStep(const ExecuteOptions &options, const DeviceGrid::GradientSink &onGradient) {
   task = 0;
+  isEvaluation = options.isEvaluation;
   isRunning = false;
   losses.clear();
   device.beginStep(options);
@@ -148,9 +156,12 @@ void StageTasks::beginStep(const ExecuteOptions &options, const DeviceGrid::Grad
   };
 }
 
+// Of an evaluation, forwards are all there is.
 func::CallOp StageTasks::currentCall() const {
   if (task == 0)
     return facts.load;
+  if (isEvaluation)
+    return task <= facts.schedule.size() && facts.schedule[task - 1] > 0 ? facts.forward : func::CallOp();
   if (task > facts.schedule.size())
     return facts.update;
   return facts.schedule[task - 1] > 0 ? facts.forward : facts.backward;
@@ -196,7 +207,8 @@ void StageTasks::keepResults(func::CallOp call, const std::vector<DeviceValue> &
       continue;
     const DeviceValue &result = results[cast<OpResult>(value).getResultNumber()];
     if (int64_t updated = facts.updates[index]; updated >= 0) {
-      arguments[updated] = result;
+      if (!isEvaluation)
+        arguments[updated] = result;
     } else {
       losses.push_back(result.tensor->values[0]);
       keptLosses.push_back(result);
@@ -210,6 +222,8 @@ void StageTasks::finishTask() {
   keepResults(call, results);
   if (call == facts.load) {
     loaded = std::move(results);
+  } else if (isEvaluation) {
+    return;
   } else if (call == facts.forward) {
     for (auto [result, value] : llvm::zip(call.getResults(), results))
       if (llvm::none_of(result.getUsers(), [&](Operation *user) { return user == facts.backward; }))

@@ -29,7 +29,8 @@ public:
   StageTasks(const StageFacts &facts, FunctionTable &functions, const KernelTable &kernels, const ExecuteOptions &options,
              const DevicePlace &place);
 
-  void set(size_t argument, std::shared_ptr<const Tensor> tensor, int64_t microBatch);
+  /// ResourceExhausted if the device has no room for it.
+  absl::Status set(size_t argument, std::shared_ptr<const Tensor> tensor, int64_t microBatch);
   std::shared_ptr<const Tensor> get(size_t argument) const;
   /// The tensors of all arguments but inputs, to go back to.
   TensorList snapshot() const;
@@ -44,7 +45,8 @@ public:
   absl::StatusOr<Progress> run(Rendezvous &others);
 
   VirtualDevice device;
-  std::vector<double> losses; ///< of the step's micro-batches, where the stage computes them
+  std::vector<double> losses;              ///< of the step's micro-batches, where the stage computes them
+  std::atomic<int64_t> busyNanoseconds{0}; ///< in which it has run, ever
 
 private:
   mlir::func::CallOp currentCall() const;
@@ -65,6 +67,7 @@ private:
   // Of the step at hand.
   size_t task = 0; ///< 0 is the load, then those of the schedule, then the update
   bool isRunning = false;
+  bool isEvaluation = false;
   std::vector<DeviceValue> loaded, lastBackward, keptLosses;
   std::map<int64_t, std::vector<DeviceValue>> saved; ///< results of the forward, by micro-batch
 };

@@ -19,6 +19,12 @@ DeviceValue VirtualDevice::allocate(std::shared_ptr<const Tensor> tensor, Value 
   return {std::move(tensor), std::make_shared<Allocation>(memory, functions.bytes(like))};
 }
 
+absl::StatusOr<DeviceValue> VirtualDevice::place(std::shared_ptr<const Tensor> tensor, Value like, const std::string &what) {
+  if (absl::Status status = checkRoom(what, functions.bytes(like)); !status.ok())
+    return status;
+  return allocate(std::move(tensor), like);
+}
+
 //===----------------------------------------------------------------------===//
 // Values
 //===----------------------------------------------------------------------===//
@@ -131,12 +137,12 @@ absl::StatusOr<bool> VirtualDevice::run(Rendezvous &others) {
 absl::Status VirtualDevice::locate(const absl::Status &status) const {
   if (frames.size() > 1)
     if (auto block = frames[frames.size() - 2].next->getAttrOfType<StringAttr>(attrs::kBlock))
-      return absl::InvalidArgumentError(absl::StrCat("in ", block.str(), ": ", status.message()));
+      return absl::Status(status.code(), absl::StrCat("in ", block.str(), ": ", status.message()));
   return status;
 }
 
 std::string VirtualDevice::describePosition() const {
-  return absl::StrCat("device ", place.device(), frames.empty() ? " has nothing to do" : " waits at " + describeOp(*frames.back().next));
+  return absl::StrCat("device ", at.device(), frames.empty() ? " has nothing to do" : " waits at " + describeOp(*frames.back().next));
 }
 
 //===----------------------------------------------------------------------===//
@@ -152,6 +158,13 @@ absl::StatusOr<bool> VirtualDevice::runOp(Operation &op, Rendezvous &others) {
   bool isTransfer = isa<SendOp, ReceiveOp, AllGatherOp, ReduceScatterOp, AllReduceOp>(op);
   if (absl::Status status = isTransfer ? absl::OkStatus() : compute(frame, op, tensors); !status.ok())
     return status;
+  auto work = dyn_cast<WorkOpInterface>(op);
+  int64_t temporary = work ? work.getTemporaryBytes(functions.bytes.getBinding()) : 0, added = temporary;
+  for (Value result : op.getResults())
+    if (!frame.facts->sharedWith.count(result))
+      added += functions.bytes(result);
+  if (absl::Status status = checkRoom(describeOp(op), added); !status.ok())
+    return status;
   std::vector<DeviceValue> produced;
   for (auto [result, tensor] : llvm::zip(op.getResults(), tensors)) {
     auto shared = frame.facts->sharedWith.find(result);
@@ -160,11 +173,18 @@ absl::StatusOr<bool> VirtualDevice::runOp(Operation &op, Rendezvous &others) {
     else
       produced.push_back({std::move(tensor), frame.values.find(shared->second)->second.storage});
   }
-  auto work = dyn_cast<WorkOpInterface>(op);
-  memory.note(memory.live + (work ? work.getTemporaryBytes(functions.bytes.getBinding()) : 0));
+  memory.note(temporary);
   finishOp(frame, op, std::move(produced));
   ++numOps;
   return true;
+}
+
+absl::Status VirtualDevice::checkRoom(const std::string &what, int64_t added) const {
+  int64_t over = memory.live + added - options.deviceMemoryBytes;
+  if (options.deviceMemoryBytes == 0 || over <= 0)
+    return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("device ", at.device(), " (stage ", at.stage, ") is out of memory at ", what,
+                                                   ", which needs ", over, " bytes beyond the device's ", options.deviceMemoryBytes));
 }
 
 absl::Status VirtualDevice::check(Operation &op, Value result, Tensor &tensor) const {
@@ -185,6 +205,8 @@ absl::Status VirtualDevice::compute(Frame &frame, Operation &op, TensorList &pro
   call.randomKey = frame.randomKey;
   call.firstSample = firstSample;
   call.step = options.step;
+  call.learningRateFactor = options.learningRateFactor;
+  call.isEvaluation = options.isEvaluation;
   for (Value operand : op.getOperands())
     call.operands[operand] = frame.values.find(operand)->second.tensor;
   for (Value result : op.getResults())
@@ -213,11 +235,11 @@ absl::StatusOr<bool> VirtualDevice::communicate(Frame &frame, Operation &op, Ren
   for (Value operand : op.getOperands())
     operands.push_back(frame.values.find(operand)->second.tensor);
   if (auto send = dyn_cast<SendOp>(op)) {
-    others.send(place.device(), place.deviceOf(send.getPeer()), std::move(operands));
+    others.send(at.device(), at.deviceOf(send.getPeer()), std::move(operands));
     return true;
   }
   if (auto receive = dyn_cast<ReceiveOp>(op)) {
-    auto received = others.receive(place.deviceOf(receive.getPeer()), place.device());
+    auto received = others.receive(at.deviceOf(receive.getPeer()), at.device());
     if (!received)
       return false;
     SmallVector<Offsets> expected, found;
@@ -235,21 +257,30 @@ absl::StatusOr<bool> VirtualDevice::communicate(Frame &frame, Operation &op, Ren
     return true;
   SmallVector<int64_t> members;
   if (collective->stages.empty())
-    for (int64_t replica = 0; replica < place.numReplicas; ++replica)
-      members.push_back(place.stage * place.numReplicas + replica);
+    for (int64_t replica = 0; replica < at.numReplicas; ++replica)
+      members.push_back(at.stage * at.numReplicas + replica);
   for (int64_t stage : collective->stages)
-    members.push_back(place.deviceOf(stage));
+    members.push_back(at.deviceOf(stage));
   if (static_cast<int64_t>(members.size()) != collective->groupSize)
     return absl::InternalError(
         absl::StrCat(describeOp(op), " is for ", collective->groupSize, " devices, but ", members.size(), " are on its axis"));
-  auto contributions = others.meet(place.device(), collective->axis, members, std::move(operands));
-  if (!contributions)
+  std::shared_ptr<Meeting> meeting = others.meet(at.device(), collective->axis, members, std::move(operands));
+  if (!meeting)
     return false;
-  size_t own = llvm::find(members, place.device()) - members.begin();
-  for (auto [result, tensor] : llvm::zip(op.getResults(), collective->combine(op, *contributions, own, functions.bytes.getBinding()))) {
-    if (absl::Status status = check(op, result, tensor); !status.ok())
-      return status;
-    produced.push_back(std::make_shared<Tensor>(std::move(tensor)));
-  }
+  size_t own = llvm::find(members, at.device()) - members.begin();
+  auto combine = [&]() -> absl::StatusOr<TensorList> {
+    TensorList results;
+    for (auto [result, tensor] :
+         llvm::zip(op.getResults(), collective->combine(op, meeting->contributions(), own, functions.bytes.getBinding()))) {
+      if (absl::Status status = check(op, result, tensor); !status.ok())
+        return status;
+      results.push_back(std::make_shared<Tensor>(std::move(tensor)));
+    }
+    return results;
+  };
+  absl::StatusOr<TensorList> results = Collective::isCommon(op) ? meeting->common(combine) : combine();
+  if (!results.ok())
+    return results.status();
+  produced = std::move(*results);
   return true;
 }

@@ -7,17 +7,21 @@
 #include "absl/status/statusor.h"
 #include "moai/Execute/Executor.h"
 #include "moai/IR/Storage.h"
+#include <atomic>
 
 namespace moai {
 
-/// Bytes in use on a device, and the most there have been.
+/// Bytes in use on a device, and the most there have been. Other threads may read both at any time.
 struct DeviceMemory {
-  int64_t live = 0, peak = 0;
+  std::atomic<int64_t> live{0}, peak{0};
   bool keepCurve = false;
   std::vector<int64_t> curve; ///< bytes while each op ran, if they are kept
 
-  void note(int64_t bytes) {
-    peak = std::max(peak, bytes);
+  /// An op runs, whose kernel holds so many bytes beside its operands and results.
+  void note(int64_t temporary) {
+    int64_t bytes = live + temporary;
+    if (bytes > peak)
+      peak = bytes;
     if (keepCurve)
       curve.push_back(bytes);
   }
@@ -56,7 +60,7 @@ struct DevicePlace {
 class VirtualDevice {
 public:
   VirtualDevice(FunctionTable &functions, const KernelTable &kernels, const ExecuteOptions &options, const DevicePlace &place)
-      : functions(functions), kernels(kernels), options(options), place(place) {}
+      : functions(functions), kernels(kernels), options(options), at(place) {}
 
   /// Options for the next step, whose memory curve begins anew.
   void beginStep(const ExecuteOptions &stepOptions);
@@ -74,6 +78,8 @@ public:
 
   /// Puts a tensor, of the type of `like`, on this device.
   DeviceValue allocate(std::shared_ptr<const Tensor> tensor, mlir::Value like);
+  /// The same for what comes from outside: ResourceExhausted, naming it by `what`, if there is no room.
+  absl::StatusOr<DeviceValue> place(std::shared_ptr<const Tensor> tensor, mlir::Value like, const std::string &what);
 
   /// Called ahead of each optimizer with the gradients that it gets.
   std::function<void(OptimizerOp, const TensorList &)> onUpdate;
@@ -100,12 +106,13 @@ private:
   absl::Status compute(Frame &frame, mlir::Operation &op, TensorList &produced);
   absl::StatusOr<bool> communicate(Frame &frame, mlir::Operation &op, Rendezvous &others, TensorList &produced);
   absl::Status check(mlir::Operation &op, mlir::Value result, Tensor &tensor) const;
+  absl::Status checkRoom(const std::string &what, int64_t added) const;
   absl::Status locate(const absl::Status &status) const;
 
   FunctionTable &functions;
   const KernelTable &kernels;
   ExecuteOptions options;
-  DevicePlace place;
+  DevicePlace at;
   int64_t firstSample = 0;
   size_t numOps = 0;
   std::vector<Frame> frames; ///< the innermost function last

@@ -57,8 +57,8 @@ class Keep {
 public:
   template <typename OpT>
   Keep(OpT op, KernelCall &call, const Offsets &shape)
-      : dropout(op.getDropout().convertToDouble()), random(call.random(op.getStream(), op.getQuery(), Tensor::countElements(shape))),
-        queries(shape[2]), keys(shape[3]) {}
+      : dropout(call.isEvaluation ? 0 : op.getDropout().convertToDouble()),
+        random(call.random(op.getStream(), op.getQuery(), Tensor::countElements(shape))), queries(shape[2]), keys(shape[3]) {}
   /// `head` is counted over all samples.
   double operator()(int64_t head, int64_t query, int64_t key) const {
     if (dropout == 0)

@@ -74,6 +74,7 @@ private:
 
 static void optimize(OptimizerOp op, KernelCall &call) {
   OptimizerPolicy policy = *parseOptimizer(op.getPolicy().getText());
+  policy.learningRate *= call.learningRateFactor;
   Update update(policy, call.step);
   size_t count = op.getGradients().size();
   double factor = op.getSquaredNorm() ? clipFactor(call[op.getSquaredNorm()].values[0], policy.maxGradientNorm) : 1;

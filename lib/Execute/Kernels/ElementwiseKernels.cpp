@@ -365,7 +365,7 @@ static void copy(CopyOp op, KernelCall &call) { call.result(op.getResult()).valu
 static void dropout(DropoutOp op, KernelCall &call) {
   const Tensor &input = call[op.getInput()];
   Tensor &result = call.result(op.getResult()), &mask = call.result(op.getMask());
-  double p = op.getP().convertToDouble();
+  double p = call.isEvaluation ? 0 : op.getP().convertToDouble();
   RandomNumbers random = call.random(op.getStream(), op.getInput(), input.size());
   for (int64_t i = 0; i < input.size(); ++i) {
     mask.values[i] = random[i] >= p;

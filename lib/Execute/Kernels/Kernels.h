@@ -40,10 +40,12 @@ public:
   llvm::SmallDenseMap<mlir::Value, std::shared_ptr<const Tensor>, 8> operands;
   llvm::SmallDenseMap<mlir::Value, std::shared_ptr<Tensor>, 4> results;
   DimBinding binding;
-  bool float64 = false;    ///< products in double instead of float
-  uint64_t randomKey = 0;  ///< of the run, the step and the block instance
-  int64_t firstSample = 0; ///< of the batch that the tensors hold
-  int64_t step = 1;        ///< of the training run, from 1
+  bool float64 = false;          ///< products in double instead of float
+  uint64_t randomKey = 0;        ///< of the run, the step and the block instance
+  int64_t firstSample = 0;       ///< of the batch that the tensors hold
+  int64_t step = 1;              ///< of the training run, from 1
+  double learningRateFactor = 1; ///< on the optimizer's own
+  bool isEvaluation = false;     ///< nothing is dropped out
   std::string error;
 };
 

@@ -14,7 +14,7 @@
 using namespace mlir;
 using namespace moai;
 
-static std::string storedType(Type type) {
+std::string moai::storedType(Type type) {
   if (type.isF64())
     return "F64";
   if (type.isF16())
@@ -167,10 +167,10 @@ int64_t ModelTensors::indexLimit(const ModelTensor &input) {
   return std::max<int64_t>(1, limit);
 }
 
-void ModelTensors::fillTheRest(uint64_t seed) {
+void ModelTensors::fillTheRest(uint64_t seed, bool withInputs) {
   DimBinding binding = getBinding(module);
   for (ModelTensor &argument : tensors) {
-    if (argument.tensor)
+    if (argument.tensor || (argument.role == "input" && !withInputs))
       continue;
     std::mt19937_64 random(seed * 1000003 + llvm::xxh3_64bits(argument.name));
     auto uniform = [&] { return static_cast<double>(random() >> 11) * 0x1p-53; };

@@ -3,6 +3,7 @@
 #include "Devices/Collectives.h"
 #include "Kernels/Kernels.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "llvm/ADT/MapVector.h"
 #include <cmath>
 
@@ -17,7 +18,8 @@ absl::StatusOr<TrainingRun> TrainingRun::create(const ModelTensors &model, Modul
     return absl::InvalidArgumentError(absl::StrCat("the configuration is for a batch of ", (*grid)->config().globalBatch(),
                                                    ", the inputs hold ", model.batch(), " samples"));
   TrainingRun run(model, std::move(*grid));
-  run.place();
+  if (absl::Status status = run.place(); !status.ok())
+    return status;
   return run;
 }
 
@@ -41,7 +43,7 @@ static Tensor slice(const Tensor &whole, ArrayRef<int64_t> begin, ArrayRef<int64
   return part;
 }
 
-void TrainingRun::placeInput(int64_t device, size_t number, const Tensor &whole) {
+absl::Status TrainingRun::placeInput(int64_t device, size_t number, const Tensor &whole) {
   const ParallelConfig &config = grid->config();
   const DeviceGrid::Argument &argument = grid->arguments(grid->stageOf(device))[number];
   for (int64_t microBatch = 0; microBatch < config.numMicroBatches; ++microBatch) {
@@ -49,29 +51,52 @@ void TrainingRun::placeInput(int64_t device, size_t number, const Tensor &whole)
     SmallVector<int64_t> begin;
     for (int64_t multiple : argument.batchMultiple)
       begin.push_back(sample * multiple);
-    grid->set(device, number, std::make_shared<Tensor>(slice(whole, begin, argument.shape)), microBatch);
+    if (absl::Status status = grid->set(device, number, std::make_shared<Tensor>(slice(whole, begin, argument.shape)), microBatch);
+        !status.ok())
+      return status;
   }
+  return absl::OkStatus();
 }
 
-void TrainingRun::place() {
+Tensor TrainingRun::initialTensor(const DeviceGrid::Argument &argument, int64_t replica) const {
+  if (StringRef(argument.role).ends_with("_moment"))
+    return Tensor(argument.shape);
+  TensorList whole;
+  for (const std::string &name : argument.names)
+    whole.push_back(model->find(name)->tensor);
+  Tensor tensor = argument.isShard ? shardOf(whole, grid->config().dataParallel, replica) : *whole.front();
+  roundTo(argument.elementType, tensor.values);
+  return tensor;
+}
+
+absl::Status TrainingRun::place() {
   for (int64_t device = 0; device < grid->numDevices(); ++device)
     for (auto [number, argument] : llvm::enumerate(grid->arguments(grid->stageOf(device)))) {
+      absl::Status status;
       if (argument.role == "gradient_accumulator")
         continue;
-      Tensor tensor(argument.shape);
-      if (!StringRef(argument.role).ends_with("_moment")) {
-        TensorList whole;
-        for (const std::string &name : argument.names)
-          whole.push_back(model->find(name)->tensor);
-        if (argument.role == "input") {
-          placeInput(device, number, *whole.front());
-          continue;
-        }
-        tensor = argument.isShard ? shardOf(whole, grid->config().dataParallel, grid->replicaOf(device)) : *whole.front();
-        roundTo(argument.elementType, tensor.values);
-      }
-      grid->set(device, number, std::make_shared<Tensor>(std::move(tensor)));
+      if (argument.role != "input")
+        status = grid->set(device, number, std::make_shared<Tensor>(initialTensor(argument, grid->replicaOf(device))));
+      else if (const ModelTensor *input = model->find(argument.names.front()); input->tensor)
+        status = placeInput(device, number, *input->tensor);
+      if (!status.ok())
+        return status;
     }
+  return absl::OkStatus();
+}
+
+absl::Status TrainingRun::setBatch(const Batch &batch) {
+  for (int64_t device = 0; device < grid->numDevices(); ++device)
+    for (auto [number, argument] : llvm::enumerate(grid->arguments(grid->stageOf(device)))) {
+      if (argument.role != "input")
+        continue;
+      auto given = batch.find(argument.names.front());
+      if (given == batch.end())
+        return absl::InvalidArgumentError(absl::StrCat("the batch has no input '", argument.names.front(), "', which the graph takes"));
+      if (absl::Status status = placeInput(device, number, *given->second); !status.ok())
+        return status;
+    }
+  return absl::OkStatus();
 }
 
 std::vector<std::pair<const ModelTensor *, Tensor>> TrainingRun::join(const DeviceGrid::Argument &argument, const Parts &parts) const {
@@ -86,6 +111,13 @@ std::vector<std::pair<const ModelTensor *, Tensor>> TrainingRun::join(const Devi
   return whole;
 }
 
+std::vector<std::pair<const ModelTensor *, Tensor>> TrainingRun::gather(int64_t stage, size_t number) const {
+  Parts parts;
+  for (int64_t replica = 0; replica < grid->config().dataParallel; ++replica)
+    parts.push_back(grid->get(stage * grid->config().dataParallel + replica, number));
+  return join(grid->arguments(stage)[number], parts);
+}
+
 void TrainingRun::store(StoredTensors &into, StringRef prefix, const ModelTensor &tensor, Tensor content) const {
   if (!grid->computesInDouble())
     roundTo(tensor.elementType, content.values);
@@ -98,7 +130,7 @@ void TrainingRun::store(StoredTensors &into, StringRef prefix, const ModelTensor
 // Steps
 //===----------------------------------------------------------------------===//
 
-absl::StatusOr<TrainingRun::Step> TrainingRun::run(bool keepGradients) {
+absl::StatusOr<TrainingRun::Step> TrainingRun::run(bool keepGradients, double learningRateFactor) {
   // By stage and argument, then by replica.
   llvm::MapVector<std::pair<int64_t, size_t>, Parts> gradients;
   DeviceGrid::GradientSink sink;
@@ -108,7 +140,7 @@ absl::StatusOr<TrainingRun::Step> TrainingRun::run(bool keepGradients) {
       parts.resize(grid->config().dataParallel);
       parts[grid->replicaOf(device)] = std::make_shared<Tensor>(gradient);
     };
-  absl::StatusOr<double> loss = grid->runStep(++steps, sink);
+  absl::StatusOr<double> loss = grid->runStep(++numSteps, learningRateFactor, sink);
   if (!loss.ok())
     return loss.status();
   Step step;
@@ -119,18 +151,84 @@ absl::StatusOr<TrainingRun::Step> TrainingRun::run(bool keepGradients) {
   return step;
 }
 
+//===----------------------------------------------------------------------===//
+// What steps leave
+//===----------------------------------------------------------------------===//
+
+static bool isChangedBuffer(const DeviceGrid::Argument &argument) { return argument.role == "buffer" && argument.isUpdated; }
+
 StoredTensors TrainingRun::state() const {
   StoredTensors tensors;
   for (int64_t stage = 0; stage < grid->config().numStages; ++stage)
-    for (auto [number, argument] : llvm::enumerate(grid->arguments(stage))) {
-      bool isBuffer = argument.role == "buffer" && argument.isUpdated;
-      if (!isBuffer && !(isParameter(argument) && argument.isUpdated))
-        continue;
-      Parts parts;
-      for (int64_t replica = 0; replica < grid->config().dataParallel; ++replica)
-        parts.push_back(grid->get(stage * grid->config().dataParallel + replica, number));
-      for (auto &[tensor, content] : join(argument, parts))
-        store(tensors, isBuffer ? "updated_buffer." : "updated.", *tensor, std::move(content));
-    }
+    for (auto [number, argument] : llvm::enumerate(grid->arguments(stage)))
+      if (isChangedBuffer(argument) || (isParameter(argument) && argument.isUpdated))
+        for (auto &[tensor, content] : gather(stage, number))
+          store(tensors, isChangedBuffer(argument) ? "updated_buffer." : "updated.", *tensor, std::move(content));
   return tensors;
+}
+
+StoredTensors TrainingRun::weights() const {
+  StoredTensors tensors;
+  for (const ModelTensor &tensor : model->all())
+    if (tensor.role == "frozen")
+      store(tensors, "", tensor, *tensor.tensor);
+  for (int64_t stage = 0; stage < grid->config().numStages; ++stage)
+    for (auto [number, argument] : llvm::enumerate(grid->arguments(stage)))
+      if (isChangedBuffer(argument) || (isParameter(argument) && argument.isUpdated))
+        for (auto &[tensor, content] : gather(stage, number))
+          store(tensors, "", *tensor, std::move(content));
+  return tensors;
+}
+
+StringRef TrainingRun::statePrefix(const DeviceGrid::Argument &argument) {
+  if (!argument.isUpdated || argument.role == "gradient_accumulator")
+    return "";
+  return argument.role == "master_parameter" ? "parameter" : StringRef(argument.role);
+}
+
+// A parameter beside its master is that, rounded.
+StoredTensors TrainingRun::trainingState() const {
+  StoredTensors tensors;
+  for (bool isMaster : {true, false})
+    for (int64_t stage = 0; stage < grid->config().numStages; ++stage)
+      for (auto [number, argument] : llvm::enumerate(grid->arguments(stage))) {
+        StringRef prefix = statePrefix(argument);
+        if (prefix.empty() || isMaster != (argument.role == "master_parameter"))
+          continue;
+        std::string type = grid->computesInDouble() ? "F64" : storedType(argument.elementType);
+        for (auto &[tensor, content] : gather(stage, number))
+          tensors.try_emplace(absl::StrCat(prefix.str(), ".", tensor->name), StoredTensor{type, std::move(content)});
+      }
+  return tensors;
+}
+
+absl::Status TrainingRun::restore(const StoredTensors &state, int64_t steps) {
+  std::vector<std::tuple<int64_t, size_t, std::shared_ptr<Tensor>>> restored;
+  for (int64_t device = 0; device < grid->numDevices(); ++device)
+    for (auto [number, argument] : llvm::enumerate(grid->arguments(grid->stageOf(device)))) {
+      StringRef prefix = statePrefix(argument);
+      if (prefix.empty())
+        continue;
+      TensorList whole;
+      for (const std::string &name : argument.names) {
+        auto found = state.find(absl::StrCat(prefix.str(), ".", name));
+        if (found == state.end())
+          return absl::InvalidArgumentError(absl::StrCat("has no tensor '", prefix.str(), ".", name, "', which this training needs"));
+        const Tensor &tensor = found->second.tensor;
+        if (const Tensor &expected = *model->find(name)->tensor; tensor.shape != expected.shape)
+          return absl::InvalidArgumentError(absl::StrCat("tensor '", found->first, "' has the shape [", absl::StrJoin(tensor.shape, ", "),
+                                                         "], the model has [", absl::StrJoin(expected.shape, ", "), "]"));
+        // Not owned: the state outlives this.
+        whole.push_back(std::shared_ptr<const Tensor>(std::shared_ptr<const Tensor>(), &tensor));
+      }
+      Tensor tensor = argument.isShard ? shardOf(whole, grid->config().dataParallel, grid->replicaOf(device)) : *whole.front();
+      if (!grid->computesInDouble())
+        roundTo(argument.elementType, tensor.values);
+      restored.push_back({device, number, std::make_shared<Tensor>(std::move(tensor))});
+    }
+  for (auto &[device, number, tensor] : restored)
+    if (absl::Status status = grid->set(device, number, std::move(tensor)); !status.ok())
+      return status;
+  numSteps = steps;
+  return absl::OkStatus();
 }
