@@ -47,7 +47,7 @@ public:
 
 private:
   absl::Status take(ModelTensor &argument, const std::string &key, const StoredTensor &stored, llvm::StringRef path);
-  int64_t indexLimit(const ModelTensor &input);
+  int64_t indexLimit(const ModelTensor &tensor);
   SymTensorType typeOf(const ModelTensor &tensor) const;
 
   mlir::ModuleOp module;
