@@ -3,7 +3,8 @@
 #include "absl/strings/str_cat.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
-#include "llvm/Support/raw_ostream.h"
+#include <cerrno>
+#include <unistd.h>
 
 using namespace moai;
 
@@ -30,7 +31,7 @@ absl::Status moai::createFolder(llvm::StringRef path) {
   return checkWritableFolder(path);
 }
 
-absl::Status moai::writeFile(llvm::StringRef path, llvm::StringRef content) {
+static absl::Status replaceFile(llvm::StringRef path, llvm::function_ref<void(llvm::raw_ostream &)> write, bool waitsForDisk) {
   auto fail = [&](const std::string &reason) {
     return absl::PermissionDeniedError(absl::StrCat(path.str(), ": can't be written (", reason, ")"));
   };
@@ -38,15 +39,26 @@ absl::Status moai::writeFile(llvm::StringRef path, llvm::StringRef content) {
   if (!temporary)
     return fail(llvm::toString(temporary.takeError()));
   llvm::raw_fd_ostream stream(temporary->FD, /*shouldClose=*/false);
-  stream << content;
+  write(stream);
   stream.flush();
-  if (stream.has_error()) {
-    std::string reason = stream.error().message();
-    stream.clear_error();
+  std::error_code error = stream.error();
+  stream.clear_error();
+  // Some disks tell only now that they are full.
+  if (!error && waitsForDisk && ::fsync(temporary->FD))
+    error = std::error_code(errno, std::generic_category());
+  if (error) {
     llvm::consumeError(temporary->discard());
-    return fail(reason);
+    return fail(error.message());
   }
   if (llvm::Error error = temporary->keep(path))
     return fail(llvm::toString(std::move(error)));
   return absl::OkStatus();
+}
+
+absl::Status moai::writeFile(llvm::StringRef path, llvm::StringRef content) {
+  return replaceFile(path, [&](llvm::raw_ostream &os) { os << content; }, /*waitsForDisk=*/false);
+}
+
+absl::Status moai::writeFile(llvm::StringRef path, llvm::function_ref<void(llvm::raw_ostream &)> write) {
+  return replaceFile(path, write, /*waitsForDisk=*/true);
 }

@@ -172,8 +172,8 @@ TEST_F(BadTensors, AreNamed) {
   EXPECT_EQ(weights(), "w: has no tensor '" + name + "', which the graph needs");
   tensors[name] = {"F32", Tensor({3, 2})};
   EXPECT_EQ(weights(), "w: tensor '" + name + "' has the shape [3, 2], the graph takes [64]");
-  tensors[name] = {"BF16", good.tensor};
-  EXPECT_EQ(weights(), "w: tensor '" + name + "' is of type BF16, the graph takes F32");
+  tensors[name] = {"F64", good.tensor};
+  EXPECT_EQ(weights(), "w: tensor '" + name + "' is of type F64, the graph takes F32");
   tensors[name] = good;
   tensors["param.more"] = good;
   EXPECT_EQ(weights(), "w: the graph has no parameter for tensor 'param.more'");

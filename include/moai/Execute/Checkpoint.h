@@ -22,13 +22,13 @@ struct Checkpoint {
 };
 
 /// Writes two files into a folder, which is created: `model.safetensors`, TrainingRun::weights for others to read, and
-/// `training.safetensors`, all that resuming needs, with a checksum over all of it. Each is written to a temporary file and renamed, and the second
-/// is complete in itself, so whenever the process is killed the folder holds a whole checkpoint: this one or the one before. The
+/// `training.safetensors`, all that resuming needs, with a checksum over all of it. Each is written to a temporary file and renamed, and
+/// the second is complete in itself, so whenever the process is killed the folder holds a whole checkpoint: this one or the one before. The
 /// same training gives the same bytes.
 absl::Status writeCheckpoint(llvm::StringRef folder, const TrainingRun &run, const TrainingProgress &progress);
 
-/// Reads `training.safetensors`. One sentence that names the file: NotFound if there is none; InvalidArgument if it is cut off, damaged in any
-/// byte, of a newer version, or no checkpoint of a training.
+/// Reads `training.safetensors`. One sentence that names the file: NotFound if there is none; InvalidArgument if it is cut off, damaged in
+/// any byte, of a newer version, or no checkpoint of a training.
 absl::StatusOr<Checkpoint> readCheckpoint(llvm::StringRef folder);
 
 } // namespace moai

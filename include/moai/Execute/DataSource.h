@@ -44,6 +44,9 @@ public:
   /// type, an input that tokens don't tell.
   static absl::StatusOr<std::unique_ptr<DataSource>> open(llvm::StringRef path, std::optional<DataFormat> format,
                                                           llvm::ArrayRef<ModelInput> inputs);
+  /// The same of a file's bytes, which must outlive it; `path` is for its name and messages.
+  static absl::StatusOr<std::unique_ptr<DataSource>> parse(llvm::StringRef bytes, llvm::StringRef path, std::optional<DataFormat> format,
+                                                           llvm::ArrayRef<ModelInput> inputs);
 
   virtual int64_t numSamples() const = 0;
   /// `data.txt: 1,125 samples of 16 tokens (text, a byte a token)`.

@@ -13,8 +13,8 @@ namespace moai {
 
 /// What an input is for, as far as the graph tells.
 enum class InputUse {
-  Tokens,    ///< ids that an embedding with a trained vocabulary is looked up with
-  Targets,   ///< ids that a cross entropy compares with
+  Tokens,    ///< ids that an embedding with a trained vocabulary is looked up with, as they are
+  Targets,   ///< ids that a cross entropy compares with; they may be looked up in an embedding as well
   Mask,      ///< 1 where a position counts: `attention_mask`
   Positions, ///< 0, 1, 2, ... along the sequence: `position_ids`
   Segments,  ///< `token_type_ids`: 0 for a single text
@@ -37,8 +37,9 @@ struct ModelInput {
 };
 
 /// The inputs of a training graph (or of the forward it is made of), at the batch that it is bound to, in the graph's order. A target takes
-/// the next token if attention is causal and nothing between it and the loss cuts off its first position, as models that shift
-/// their labels themselves do.
+/// the next token if attention is causal, nothing between it and the loss cuts off its first position, as models that shift their labels
+/// themselves do, and it isn't embedded too, as the labels that a decoder makes its inputs of are. Attention that is causal by a bias alone
+/// counts as any other.
 std::vector<ModelInput> describeInputs(mlir::ModuleOp trainingGraph);
 
 } // namespace moai

@@ -9,9 +9,6 @@
 
 namespace moai {
 
-/// How files spell an element type: F32, BF16, I64, BOOL, ...
-std::string storedType(mlir::Type type);
-
 /// A tensor that a training graph's @step takes, and its numbers before the first step.
 struct ModelTensor {
   std::string role;                          ///< parameter, buffer, constant or input
@@ -51,7 +48,7 @@ public:
 
 private:
   absl::Status take(ModelTensor &argument, const std::string &key, const StoredTensor &stored, llvm::StringRef path);
-  int64_t indexLimit(const ModelTensor &input);
+  int64_t indexLimit(const ModelTensor &tensor);
   SymTensorType typeOf(const ModelTensor &tensor) const;
 
   mlir::ModuleOp module;

@@ -5,22 +5,58 @@
 #include "absl/status/statusor.h"
 #include "moai/Execute/Tensor.h"
 #include "llvm/ADT/StringRef.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include <map>
+#include <memory>
 #include <string>
 
 namespace moai {
 
 struct StoredTensor {
-  std::string type; ///< as the file spells it: F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL
+  std::string type; ///< as the file spells it: F64, F32, F16, BF16, I64, I32, I16, I8, U64, U32, U16, U8, BOOL
   Tensor tensor;
 };
 using StoredTensors = std::map<std::string, StoredTensor>;
 
-/// Reads all tensors of a file: eight bytes of header length (little-endian), the header as JSON, and data. Refuses, with
-/// one sentence that names the file and the tensor, a header beyond the file, unknown types, negative or overflowing
-/// shapes, and ranges that lie outside of the data, overlap, or don't match the shape.
-absl::StatusOr<StoredTensors> readSafetensors(llvm::StringRef path);
+/// Whether every number of a stored type is one of the other as well, so that it may stand for it: a narrower floating type, and
+/// any integer type for any other, as indices fit.
+bool mayStandFor(llvm::StringRef storedType, llvm::StringRef type);
 
+/// A file whose tensors are decoded when they are asked for. Safe to read from several threads.
+class SafetensorsFile {
+public:
+  struct Entry {
+    std::string type;
+    llvm::SmallVector<int64_t, 4> shape;
+    llvm::StringRef bytes; ///< in the file's memory
+  };
+
+  /// Maps a file: eight bytes of header length (little-endian), the header as JSON, and data. Refuses, with one sentence that names
+  /// the file and the tensor, a header beyond the file, unknown types, negative or overflowing shapes, and ranges that lie outside
+  /// of the data, overlap, or don't match the shape.
+  static absl::StatusOr<SafetensorsFile> open(llvm::StringRef path);
+  /// The same of a file's bytes, which must outlive it; `path` is for messages.
+  static absl::StatusOr<SafetensorsFile> parse(llvm::StringRef bytes, llvm::StringRef path);
+
+  const std::map<std::string, Entry> &entries() const { return tensors; }
+  /// What the file says of itself under `__metadata__`.
+  const std::map<std::string, std::string> &metadata() const { return facts; }
+
+  static StoredTensor read(const Entry &entry);
+  /// Rows [first, first + count) of the first dimension, which must lie within it.
+  static Tensor readRows(const Entry &entry, int64_t first, int64_t count);
+  /// Elements [first, first + count) in row-major order.
+  static void readElements(const Entry &entry, int64_t first, int64_t count, double *to);
+  StoredTensors readAll() const;
+
+private:
+  std::unique_ptr<llvm::MemoryBuffer> buffer; ///< null if the bytes are another's
+  std::map<std::string, Entry> tensors;
+  std::map<std::string, std::string> facts;
+};
+
+/// All tensors of a file, which is refused as SafetensorsFile refuses it.
+absl::StatusOr<StoredTensors> readSafetensors(llvm::StringRef path);
 /// The same of a file's bytes; `path` is for messages.
 absl::StatusOr<StoredTensors> parseSafetensors(llvm::StringRef bytes, llvm::StringRef path);
 
@@ -29,8 +65,9 @@ absl::StatusOr<StoredTensors> parseSafetensors(llvm::StringRef bytes, llvm::Stri
 absl::StatusOr<StoredTensor> decodeTensor(llvm::StringRef name, llvm::StringRef type, llvm::ArrayRef<int64_t> shape,
                                           llvm::ArrayRef<int64_t> strides, int64_t offset, llvm::StringRef bytes);
 
-/// Writes the tensors in the order of their names, whole or not at all.
-absl::Status writeSafetensors(llvm::StringRef path, const StoredTensors &tensors);
+/// Writes the tensors in the order of their names, whole or not at all, and returns once the disk has them. The same tensors and metadata
+/// give the same bytes.
+absl::Status writeSafetensors(llvm::StringRef path, const StoredTensors &tensors, const std::map<std::string, std::string> &metadata = {});
 
 } // namespace moai
 

@@ -3,7 +3,9 @@
 #define MOAI_SUPPORT_FILE_H
 
 #include "absl/status/status.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringRef.h"
+#include "llvm/Support/raw_ostream.h"
 
 namespace moai {
 
@@ -14,6 +16,8 @@ absl::Status createFolder(llvm::StringRef path);
 /// Writes to a temporary file beside `path` and renames it, so that a reader sees the old or the new content and a
 /// failure loses nothing.
 absl::Status writeFile(llvm::StringRef path, llvm::StringRef content);
+/// The same of what `write` writes, for content too large to be held at once; returns once the disk has it.
+absl::Status writeFile(llvm::StringRef path, llvm::function_ref<void(llvm::raw_ostream &)> write);
 
 } // namespace moai
 

@@ -64,8 +64,8 @@ absl::StatusOr<Checkpoint> moai::readCheckpoint(llvm::StringRef folder) {
     return file.status();
   const Metadata &metadata = file->metadata();
   int64_t version = 0;
-  if (auto format = metadata.find("format"); format == metadata.end() || format->second != kFormat ||
-                                             !readNumber(metadata, "version", version) || version < 1)
+  if (auto format = metadata.find("format");
+      format == metadata.end() || format->second != kFormat || !readNumber(metadata, "version", version) || version < 1)
     return wrong("is no checkpoint of a training; expected a folder that moai-run --save wrote");
   if (version > kVersion)
     return wrong("is of version ", version, ", this moai reads version ", kVersion, "; use the moai that wrote it, or a newer one");

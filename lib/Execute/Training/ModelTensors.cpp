@@ -1,10 +1,10 @@
 //===- ModelTensors.cpp - The numbers of a training graph ------------------===//
 #include "moai/Execute/ModelTensors.h"
+#include "GraphArguments.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "moai/Execute/Executor.h"
-#include "moai/IR/BlockCall.h"
 #include "moai/IR/Moai.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/xxhash.h"
@@ -13,20 +13,6 @@
 
 using namespace mlir;
 using namespace moai;
-
-std::string moai::storedType(Type type) {
-  if (type.isF64())
-    return "F64";
-  if (type.isF16())
-    return "F16";
-  if (type.isBF16())
-    return "BF16";
-  if (type.isInteger(1))
-    return "BOOL";
-  if (type.isInteger())
-    return absl::StrCat("I", type.getIntOrFloatBitWidth());
-  return "F32";
-}
 
 ModelTensors::ModelTensors(ModuleOp trainingGraph, const std::vector<std::pair<std::string, std::string>> &aliases)
     : module(trainingGraph) {
@@ -45,7 +31,7 @@ ModelTensors::ModelTensors(ModuleOp trainingGraph, const std::vector<std::pair<s
         if (name == argument.name)
           argument.aliases.push_back(alias);
       argument.elementType = tensorOf(value).getElementType();
-      argument.type = storedType(argument.elementType);
+      argument.type = storedTypeOf(argument.elementType);
       tensors.push_back(std::move(argument));
       values.push_back(value.getArgNumber());
     }
@@ -73,8 +59,7 @@ absl::Status ModelTensors::take(ModelTensor &argument, const std::string &key, c
     return absl::InvalidArgumentError(absl::StrCat(path.str(), ": tensor '", key, "' has the shape [",
                                                    absl::StrJoin(stored.tensor.shape, ", "), "], the graph takes [",
                                                    absl::StrJoin(expected, ", "), "]"));
-  auto isInteger = [](StringRef type) { return type == "BOOL" || type.starts_with("I") || type == "U8"; };
-  if (stored.type != argument.type && !(isInteger(stored.type) && isInteger(argument.type)))
+  if (!mayStandFor(stored.type, argument.type))
     return absl::InvalidArgumentError(
         absl::StrCat(path.str(), ": tensor '", key, "' is of type ", stored.type, ", the graph takes ", argument.type));
   argument.tensor = std::make_shared<Tensor>(stored.tensor);
@@ -132,39 +117,13 @@ void ModelTensors::takeMissing(const StoredTensors &given) {
       take(argument, it->first, it->second, "").IgnoreError();
 }
 
-// The least of what an integer input, or a value computed from it by integer ops, is used to index.
-int64_t ModelTensors::indexLimit(const ModelTensor &input) {
-  DimBinding binding = getBinding(module);
-  int64_t limit = 2;
-  bool found = false;
-  auto narrow = [&](Dim dim) {
-    int64_t size = dim.evaluate(binding);
-    limit = found ? std::min(limit, size) : size;
-    found = true;
-  };
-  SmallVector<Value> queue{module.lookupSymbol<func::FuncOp>("step").getArgument(values[&input - tensors.data()])};
-  DenseSet<Value> seen;
-  while (!queue.empty()) {
-    Value value = queue.pop_back_val();
-    if (!seen.insert(value).second)
-      continue;
-    for (OpOperand &use : value.getUses()) {
-      Operation *op = use.getOwner();
-      if (auto embedding = dyn_cast<EmbeddingOp>(op); embedding && embedding.getIndices() == value)
-        narrow(tensorOf(embedding.getWeight()).getShape()[0]);
-      else if (auto loss = dyn_cast<CrossEntropyOp>(op); loss && loss.getTarget() == value)
-        narrow(tensorOf(loss.getLogits()).getShape().back());
-      else if (auto gather = dyn_cast<GatherOp>(op); gather && gather.getInput() != value)
-        narrow(tensorOf(gather.getInput()).getShape()[gather.getDims()[use.getOperandNumber() - 1]]);
-      else if (BlockCall call = op)
-        queue.push_back(SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(op, call.callee()).getArgument(use.getOperandNumber()));
-      else
-        for (Value result : op->getResults())
-          if (tensorOf(result).getElementType().isInteger())
-            queue.push_back(result);
-    }
-  }
-  return std::max<int64_t>(1, limit);
+// The least of what an integer tensor, or a value computed from it by integer ops, is used to index.
+int64_t ModelTensors::indexLimit(const ModelTensor &tensor) {
+  auto step = module.lookupSymbol<func::FuncOp>("step");
+  std::optional<int64_t> limit;
+  for (const IndexUse &use : findIndexUses(step.getArgument(values[&tensor - tensors.data()]), getBinding(module)))
+    limit = std::min(limit.value_or(use.size), use.size);
+  return std::max<int64_t>(1, limit.value_or(2));
 }
 
 void ModelTensors::fillTheRest(uint64_t seed, bool withInputs) {

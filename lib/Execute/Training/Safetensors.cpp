@@ -1,69 +1,26 @@
 //===- Safetensors.cpp - Named tensors in a file ---------------------------===//
 #include "moai/Execute/Safetensors.h"
-#include "Eigen/Core"
+#include "ElementStorage.h"
 #include "Kernels/Kernels.h"
 #include "absl/strings/str_cat.h"
 #include "moai/Support/File.h"
-#include "llvm/ADT/StringMap.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/JSON.h"
-#include "llvm/Support/MemoryBuffer.h"
 
 using namespace moai;
 namespace json = llvm::json;
 
-//===----------------------------------------------------------------------===//
-// Element types
-//===----------------------------------------------------------------------===//
-
-namespace {
-/// How an element type lies in memory.
-struct Storage {
-  size_t width;
-  double (*load)(const char *);
-  void (*store)(double, char *);
-};
-} // namespace
-
-template <typename T> static Storage plain() {
-  return {sizeof(T),
-          [](const char *bytes) {
-            T value;
-            std::memcpy(&value, bytes, sizeof(T));
-            return static_cast<double>(value);
-          },
-          [](double value, char *bytes) {
-            T narrow = static_cast<T>(value);
-            std::memcpy(bytes, &narrow, sizeof(T));
-          }};
-}
-
-// Half types convert by way of float.
-template <typename T> static Storage half() {
-  return {sizeof(T),
-          [](const char *bytes) {
-            T value;
-            std::memcpy(&value, bytes, sizeof(T));
-            return static_cast<double>(static_cast<float>(value));
-          },
-          [](double value, char *bytes) {
-            T narrow(static_cast<float>(value));
-            std::memcpy(bytes, &narrow, sizeof(T));
-          }};
-}
-
-static const Storage *storageOf(llvm::StringRef type) {
-  static const llvm::StringMap<Storage> known = {{"F64", plain<double>()},          {"F32", plain<float>()},   {"F16", half<Eigen::half>()},
-                                                 {"BF16", half<Eigen::bfloat16>()}, {"I64", plain<int64_t>()}, {"I32", plain<int32_t>()},
-                                                 {"I16", plain<int16_t>()},         {"I8", plain<int8_t>()},   {"U8", plain<uint8_t>()},
-                                                 {"BOOL", plain<uint8_t>()}};
-  auto it = known.find(type);
-  return it == known.end() ? nullptr : &it->second;
+bool moai::mayStandFor(llvm::StringRef storedType, llvm::StringRef type) {
+  auto isInteger = [](llvm::StringRef name) { return name == "BOOL" || name.starts_with("I") || name.starts_with("U"); };
+  if (storedType == type || (isInteger(storedType) && isInteger(type)))
+    return true;
+  bool isHalf = storedType == "F16" || storedType == "BF16";
+  return (type == "F32" && isHalf) || (type == "F64" && (isHalf || storedType == "F32"));
 }
 
 //===----------------------------------------------------------------------===//
-// Reading
+// The header
 //===----------------------------------------------------------------------===//
 
 static std::optional<std::vector<int64_t>> readSizes(const json::Array *array) {
@@ -79,7 +36,41 @@ static std::optional<std::vector<int64_t>> readSizes(const json::Array *array) {
   return sizes;
 }
 
-absl::StatusOr<StoredTensors> moai::parseSafetensors(llvm::StringRef bytes, llvm::StringRef path) {
+// What the header says of a tensor; a refusal is without the file's name.
+static absl::StatusOr<SafetensorsFile::Entry> readEntry(const std::string &name, const json::Object *description, llvm::StringRef data) {
+  auto wrong = [&](auto... what) { return absl::InvalidArgumentError(absl::StrCat("tensor '", name, "' ", what...)); };
+  auto type = description ? description->getString("dtype") : std::nullopt;
+  const ElementStorage *storage = type ? findStorage(*type) : nullptr;
+  if (!storage)
+    return wrong("has the type '", type ? type->str() : "", "', which moai doesn't read");
+  auto shape = readSizes(description->getArray("shape")), range = readSizes(description->getArray("data_offsets"));
+  if (!shape || !range || range->size() != 2)
+    return wrong("needs a shape and two data_offsets of whole numbers");
+  int64_t begin = (*range)[0], end = (*range)[1], count = 1, width = static_cast<int64_t>(storage->width);
+  for (int64_t size : *shape)
+    if (__builtin_mul_overflow(count, size, &count))
+      return wrong("has more elements than can be counted");
+  if (begin > end || static_cast<uint64_t>(end) > data.size())
+    return wrong("lies at ", begin, " to ", end, ", the data has ", data.size(), " bytes; the file is cut off or damaged");
+  if (count > (end - begin) / width || count * width != end - begin)
+    return wrong("has ", count, " elements of ", width, " bytes in ", end - begin, " bytes");
+  return SafetensorsFile::Entry{type->str(), llvm::SmallVector<int64_t, 4>(shape->begin(), shape->end()), data.slice(begin, end)};
+}
+
+static absl::Status checkOverlap(const std::map<std::string, SafetensorsFile::Entry> &entries) {
+  std::vector<std::pair<llvm::StringRef, llvm::StringRef>> ranges;
+  for (const auto &[name, entry] : entries)
+    if (!entry.bytes.empty())
+      ranges.push_back({entry.bytes, name});
+  llvm::sort(ranges, [](const auto &a, const auto &b) { return a.first.begin() < b.first.begin(); });
+  for (size_t i = 1; i < ranges.size(); ++i)
+    if (ranges[i].first.begin() < ranges[i - 1].first.end())
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensors '", ranges[i - 1].second.str(), "' and '", ranges[i].second.str(), "' overlap"));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SafetensorsFile> SafetensorsFile::parse(llvm::StringRef bytes, llvm::StringRef path) {
   auto wrong = [&](auto... what) { return absl::InvalidArgumentError(absl::StrCat(path.str(), ": ", what...)); };
   if (bytes.size() < 8)
     return wrong("has ", bytes.size(), " bytes; expected a .safetensors file, which begins with the length of its header");
@@ -91,61 +82,89 @@ absl::StatusOr<StoredTensors> moai::parseSafetensors(llvm::StringRef bytes, llvm
     llvm::consumeError(header.takeError());
     return wrong("the header is not JSON; expected a .safetensors file");
   }
-  const json::Object *entries = header->getAsObject();
-  if (!entries)
+  const json::Object *descriptions = header->getAsObject();
+  if (!descriptions)
     return wrong("the header is not a JSON object; expected a .safetensors file");
-  llvm::StringRef data = bytes.drop_front(8 + length);
 
-  StoredTensors tensors;
-  std::vector<std::tuple<int64_t, int64_t, std::string>> ranges;
-  for (const auto &entry : *entries) {
-    if (entry.first == "__metadata__")
+  SafetensorsFile file;
+  for (const auto &[key, value] : *descriptions) {
+    std::string name = key.str();
+    if (name == "__metadata__") {
+      if (const json::Object *facts = value.getAsObject())
+        for (const auto &[fact, text] : *facts)
+          if (auto string = text.getAsString())
+            file.facts[fact.str()] = string->str();
       continue;
-    std::string name = entry.first.str();
-    const json::Object *description = entry.second.getAsObject();
-    auto type = description ? description->getString("dtype") : std::nullopt;
-    const Storage *storage = type ? storageOf(*type) : nullptr;
-    if (!storage)
-      return wrong("tensor '", name, "' has the type '", type ? type->str() : "", "', which moai doesn't read");
-    auto shape = readSizes(description->getArray("shape")), range = readSizes(description->getArray("data_offsets"));
-    if (!shape || !range || range->size() != 2)
-      return wrong("tensor '", name, "' needs a shape and two data_offsets of whole numbers");
-    int64_t begin = (*range)[0], end = (*range)[1], count = 1;
-    for (int64_t size : *shape)
-      if (__builtin_mul_overflow(count, size, &count))
-        return wrong("tensor '", name, "' has more elements than can be counted");
-    if (begin > end || static_cast<uint64_t>(end) > data.size())
-      return wrong("tensor '", name, "' lies at ", begin, " to ", end, ", the data has ", data.size(),
-                   " bytes; the file is cut off or damaged");
-    if (count > (end - begin) / static_cast<int64_t>(storage->width) || count * static_cast<int64_t>(storage->width) != end - begin)
-      return wrong("tensor '", name, "' has ", count, " elements of ", storage->width, " bytes in ", end - begin, " bytes");
-    if (begin < end)
-      ranges.push_back({begin, end, name});
-    StoredTensor &stored = tensors[name];
-    stored.type = type->str();
-    stored.tensor = Tensor(*shape);
-    for (int64_t i = 0; i < count; ++i)
-      stored.tensor.values[i] = storage->load(data.data() + begin + i * storage->width);
+    }
+    auto entry = readEntry(name, value.getAsObject(), bytes.drop_front(8 + length));
+    if (!entry.ok())
+      return wrong(entry.status().message());
+    file.tensors[name] = std::move(*entry);
   }
-  llvm::sort(ranges);
-  for (size_t i = 1; i < ranges.size(); ++i)
-    if (std::get<0>(ranges[i]) < std::get<1>(ranges[i - 1]))
-      return wrong("tensors '", std::get<2>(ranges[i - 1]), "' and '", std::get<2>(ranges[i]), "' overlap");
-  return tensors;
+  if (absl::Status status = checkOverlap(file.tensors); !status.ok())
+    return wrong(status.message());
+  return file;
 }
 
-absl::StatusOr<StoredTensors> moai::readSafetensors(llvm::StringRef path) {
+absl::StatusOr<SafetensorsFile> SafetensorsFile::open(llvm::StringRef path) {
   if (llvm::sys::fs::is_directory(path))
     return absl::InvalidArgumentError(absl::StrCat(path.str(), ": is a directory; expected a .safetensors file"));
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
   if (!buffer)
     return absl::NotFoundError(absl::StrCat(path.str(), ": can't be read (", buffer.getError().message(), ")"));
-  return parseSafetensors((*buffer)->getBuffer(), path);
+  auto file = parse((*buffer)->getBuffer(), path);
+  if (file.ok())
+    file->buffer = std::move(*buffer);
+  return file;
+}
+
+//===----------------------------------------------------------------------===//
+// Reading
+//===----------------------------------------------------------------------===//
+
+void SafetensorsFile::readElements(const Entry &entry, int64_t first, int64_t count, double *to) {
+  const ElementStorage *storage = findStorage(entry.type);
+  storage->load(entry.bytes.data() + first * static_cast<int64_t>(storage->width), 1, to, count);
+}
+
+StoredTensor SafetensorsFile::read(const Entry &entry) {
+  StoredTensor stored{entry.type, Tensor(entry.shape)};
+  readElements(entry, 0, stored.tensor.size(), stored.tensor.values.data());
+  return stored;
+}
+
+Tensor SafetensorsFile::readRows(const Entry &entry, int64_t first, int64_t count) {
+  llvm::SmallVector<int64_t, 4> shape = entry.shape;
+  shape.front() = count;
+  Tensor rows{llvm::ArrayRef<int64_t>(shape)};
+  readElements(entry, first * Tensor::countElements(llvm::ArrayRef(shape).drop_front()), rows.size(), rows.values.data());
+  return rows;
+}
+
+StoredTensors SafetensorsFile::readAll() const {
+  StoredTensors all;
+  for (const auto &[name, entry] : tensors)
+    all[name] = read(entry);
+  return all;
+}
+
+absl::StatusOr<StoredTensors> moai::parseSafetensors(llvm::StringRef bytes, llvm::StringRef path) {
+  auto file = SafetensorsFile::parse(bytes, path);
+  if (!file.ok())
+    return file.status();
+  return file->readAll();
+}
+
+absl::StatusOr<StoredTensors> moai::readSafetensors(llvm::StringRef path) {
+  auto file = SafetensorsFile::open(path);
+  if (!file.ok())
+    return file.status();
+  return file->readAll();
 }
 
 absl::StatusOr<StoredTensor> moai::decodeTensor(llvm::StringRef name, llvm::StringRef type, llvm::ArrayRef<int64_t> shape,
                                                 llvm::ArrayRef<int64_t> strides, int64_t offset, llvm::StringRef bytes) {
-  const Storage *storage = storageOf(type);
+  const ElementStorage *storage = findStorage(type);
   auto wrong = [&](const char *what) { return absl::InvalidArgumentError(absl::StrCat("tensor '", name.str(), "' ", what)); };
   if (!storage)
     return wrong("is of a type that moai doesn't read");
@@ -162,9 +181,20 @@ absl::StatusOr<StoredTensor> moai::decodeTensor(llvm::StringRef name, llvm::Stri
   if (count > 0 && (offset < 0 || last >= available || count > available))
     return wrong("reaches beyond its data");
   StoredTensor stored{type.str(), Tensor(shape)};
-  size_t next = 0;
-  walk<1>(shape, {Offsets(strides)},
-          [&](auto at) { stored.tensor.values[next++] = storage->load(bytes.data() + (offset + at[0]) * storage->width); });
+  if (count == 0)
+    return stored;
+  auto load = [&](int64_t from, int64_t stride, size_t to, size_t many) {
+    storage->load(bytes.data() + (offset + from) * static_cast<int64_t>(storage->width), stride, &stored.tensor.values[to], many);
+  };
+  if (shape.empty() || llvm::ArrayRef<int64_t>(rowMajorStrides(shape)) == strides) {
+    load(0, 1, 0, count);
+    return stored;
+  }
+  size_t next = 0, row = shape.back();
+  walk<1>(shape.drop_back(), {Offsets(strides.drop_back())}, [&](auto at) {
+    load(at[0], strides.back(), next, row);
+    next += row;
+  });
   return stored;
 }
 
@@ -172,24 +202,47 @@ absl::StatusOr<StoredTensor> moai::decodeTensor(llvm::StringRef name, llvm::Stri
 // Writing
 //===----------------------------------------------------------------------===//
 
-absl::Status moai::writeSafetensors(llvm::StringRef path, const StoredTensors &tensors) {
+static std::string describeTensors(const StoredTensors &tensors, const std::map<std::string, std::string> &metadata) {
   json::Object header;
-  std::string data;
+  if (!metadata.empty()) {
+    json::Object facts;
+    for (const auto &[key, value] : metadata)
+      facts[key] = value;
+    header["__metadata__"] = std::move(facts);
+  }
+  int64_t begin = 0;
   for (const auto &[name, stored] : tensors) {
-    const Storage *storage = storageOf(stored.type);
-    size_t begin = data.size();
-    data.resize(begin + stored.tensor.values.size() * storage->width);
-    for (size_t i = 0; i < stored.tensor.values.size(); ++i)
-      storage->store(stored.tensor.values[i], &data[begin + i * storage->width]);
-    header[name] = json::Object{{"dtype", stored.type},
-                                {"shape", json::Array(stored.tensor.shape)},
-                                {"data_offsets", json::Array{static_cast<int64_t>(begin), static_cast<int64_t>(data.size())}}};
+    int64_t end = begin + stored.tensor.size() * static_cast<int64_t>(findStorage(stored.type)->width);
+    header[name] =
+        json::Object{{"dtype", stored.type}, {"shape", json::Array(stored.tensor.shape)}, {"data_offsets", json::Array{begin, end}}};
+    begin = end;
   }
   std::string text;
   llvm::raw_string_ostream(text) << json::Value(std::move(header));
   // The data begins at a multiple of eight.
   text.resize((text.size() + 7) / 8 * 8, ' ');
-  std::string file(8, '\0');
-  llvm::support::endian::write64le(file.data(), text.size());
-  return writeFile(path, file + text + data);
+  return text;
+}
+
+absl::Status moai::writeSafetensors(llvm::StringRef path, const StoredTensors &tensors,
+                                    const std::map<std::string, std::string> &metadata) {
+  return writeFile(path, [&](llvm::raw_ostream &os) {
+    std::string header = describeTensors(tensors, metadata);
+    char length[8];
+    llvm::support::endian::write64le(length, header.size());
+    os.write(length, sizeof length) << header;
+    // What is encoded at a time stays in the cache.
+    constexpr size_t kElements = 1 << 15;
+    std::vector<char> bytes(kElements * sizeof(double));
+    for (const auto &[name, stored] : tensors) {
+      const ElementStorage *storage = findStorage(stored.type);
+      llvm::ArrayRef<double> rest = stored.tensor.values;
+      while (!rest.empty()) {
+        size_t count = std::min(rest.size(), kElements);
+        storage->store(rest.data(), bytes.data(), count);
+        os.write(bytes.data(), count * storage->width);
+        rest = rest.drop_front(count);
+      }
+    }
+  });
 }

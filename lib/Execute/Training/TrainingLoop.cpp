@@ -72,7 +72,9 @@ void Loop::warnOfUnequalParts(const Batch &batch) {
       continue;
     llvm::ArrayRef<double> values = batch.at(input.name)->values;
     size_t length = values.size() / parts;
-    auto countIgnored = [&](int64_t part) { return llvm::count(values.slice(part * length, length), static_cast<double>(input.ignoredId)); };
+    auto countIgnored = [&](int64_t part) {
+      return llvm::count(values.slice(part * length, length), static_cast<double>(input.ignoredId));
+    };
     for (int64_t part = 1; part < parts && !hasWarned; ++part)
       hasWarned = countIgnored(part) != countIgnored(0);
     if (hasWarned)
@@ -138,9 +140,11 @@ absl::Status Loop::save() {
 absl::StatusOr<TrainingOutcome> Loop::train() {
   if (options.evaluationData && options.evaluationData->numSamples() < batchSize())
     return absl::InvalidArgumentError(absl::StrCat("the evaluation data has ", options.evaluationData->numSamples(),
-                                                   " samples, less than one batch of ", batchSize(), "; give more, or a smaller --global-batch"));
+                                                   " samples, less than one batch of ", batchSize(),
+                                                   "; give more, or a smaller --global-batch"));
   if (data.numSamples() < batchSize() && callbacks.onWarning)
-    callbacks.onWarning(absl::StrCat("the data has ", data.numSamples(), " samples, so a batch of ", batchSize(), " holds some of them several times"));
+    callbacks.onWarning(
+        absl::StrCat("the data has ", data.numSamples(), " samples, so a batch of ", batchSize(), " holds some of them several times"));
   TrainingOutcome outcome;
   enter(TrainingCallbacks::Phase::Training);
   while (progress.step < options.numSteps) {

@@ -1,6 +1,7 @@
 //===- TrainingRun.cpp - Training steps on virtual devices -----------------===//
 #include "moai/Execute/TrainingRun.h"
 #include "Devices/Collectives.h"
+#include "GraphArguments.h"
 #include "Kernels/Kernels.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -195,7 +196,7 @@ StoredTensors TrainingRun::trainingState() const {
         StringRef prefix = statePrefix(argument);
         if (prefix.empty() || isMaster != (argument.role == "master_parameter"))
           continue;
-        std::string type = grid->computesInDouble() ? "F64" : storedType(argument.elementType);
+        std::string type = grid->computesInDouble() ? "F64" : storedTypeOf(argument.elementType);
         for (auto &[tensor, content] : gather(stage, number))
           tensors.try_emplace(absl::StrCat(prefix.str(), ".", tensor->name), StoredTensor{type, std::move(content)});
       }
