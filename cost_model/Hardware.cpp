@@ -244,6 +244,13 @@ absl::StatusOr<Accelerator> moai::resolveAccelerator(llvm::StringRef spec) {
   return result;
 }
 
+std::vector<std::string> moai::listFlavors() {
+  std::vector<std::string> names;
+  for (const llvm::json::Value &value : *database().getArray("flavors"))
+    names.push_back(value.getAsObject()->getString("name")->str());
+  return names;
+}
+
 std::string moai::listAccelerators() {
   std::string text = "MoAI flavors:\n";
   for (const llvm::json::Value &value : *database().getArray("flavors")) {

@@ -11,6 +11,8 @@ namespace cl = llvm::cl;
 
 static std::string toolName;
 
+const char *moai::version() { return MOAI_VERSION; }
+
 static int fail(int code, const std::string &sentence) {
   llvm::errs() << toolName << ": error: " << sentence << "\n";
   return code;
@@ -38,7 +40,7 @@ static std::string summarizeUsageErrors(llvm::StringRef text, llvm::StringRef pr
 
 bool moai::parseCommandLine(int argc, char **argv, const char *tool, const char *overview) {
   toolName = tool;
-  cl::SetVersionPrinter([](llvm::raw_ostream &os) { os << toolName << " " MOAI_VERSION "\n"; });
+  cl::SetVersionPrinter([](llvm::raw_ostream &os) { os << toolName << " " << version() << "\n"; });
   std::string text;
   llvm::raw_string_ostream stream(text);
   if (cl::ParseCommandLineOptions(argc, argv, overview, &stream))

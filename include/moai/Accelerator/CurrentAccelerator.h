@@ -19,6 +19,9 @@ struct CurrentAccelerator {
 /// what they say is no accelerator or the file is damaged or of a newer version; a user without a home folder has the default.
 absl::StatusOr<CurrentAccelerator> currentAccelerator();
 
+/// The same, whatever MOAI_ACCELERATOR says.
+absl::StatusOr<CurrentAccelerator> chosenAccelerator();
+
 /// Makes an accelerator the user's choice: anything that resolveAccelerator takes, or a number from 1 of the list of flavors. Written whole
 /// or not at all, so that of several writers at once one wins. Returns what is current for the user's choice then (MOAI_ACCELERATOR still
 /// goes first). InvalidArgument for what is no accelerator, FailedPrecondition while a job runs, naming it; PermissionDenied if the file

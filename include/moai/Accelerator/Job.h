@@ -3,6 +3,7 @@
 #define MOAI_ACCELERATOR_JOB_H
 
 #include "absl/status/statusor.h"
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -38,6 +39,9 @@ struct JobState {
   int64_t bytesInUse() const; ///< of all devices
 };
 
+/// A command line as `command` has it.
+std::string describeCommand(int argc, char **argv);
+
 /// Keeps a job's state in a file that others can read: one per job, in userStateFolder()/jobs, memory-mapped, laid out as
 /// lib/Accelerator/README.md says. A thread writes it every few hundredths of a second and so is the job's heartbeat. The file goes with
 /// this; that of a process that was killed stays behind and is recognised by its pid and the time at which that process began.
@@ -45,7 +49,8 @@ class JobPublisher {
 public:
   /// `refresh` brings the state up to date, on the publisher's thread; it must keep the number of devices. PermissionDenied in one sentence
   /// if the folder can't be written or has no room.
-  static absl::StatusOr<std::unique_ptr<JobPublisher>> create(JobState initial, std::function<void(JobState &)> refresh);
+  static absl::StatusOr<std::unique_ptr<JobPublisher>> create(JobState initial, std::function<void(JobState &)> refresh,
+                                                              std::chrono::milliseconds period = std::chrono::milliseconds(50));
   ~JobPublisher();
   JobPublisher(const JobPublisher &) = delete;
 
@@ -67,7 +72,10 @@ struct Jobs {
 /// again.
 absl::StatusOr<Jobs> readJobs();
 
-/// Asks a job to stop as Ctrl-C does: it ends after the step at hand. NotFound if it is gone.
+/// Those that run. Leaves the files of the others for readJobs.
+absl::StatusOr<std::vector<JobState>> runningJobs();
+
+/// Asks a job by SIGTERM to stop as Ctrl-C does: it ends after the step at hand. NotFound if it is gone.
 absl::Status stopJob(const JobState &job);
 
 } // namespace moai

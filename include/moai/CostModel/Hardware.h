@@ -7,6 +7,7 @@
 #include "llvm/Support/JSON.h"
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace moai {
 
@@ -60,6 +61,9 @@ struct Accelerator {
 /// Case is ignored in names. InvalidArgument with the nearest name if there is none such, or the count is not
 /// in 1 ... 1,000,000; NotFound for a missing file.
 absl::StatusOr<Accelerator> resolveAccelerator(llvm::StringRef spec);
+
+/// Names of MoAI's flavors, from the smallest to the largest.
+std::vector<std::string> listFlavors();
 
 /// An aligned table of flavors and devices, a line each.
 std::string listAccelerators();

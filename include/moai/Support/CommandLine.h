@@ -11,6 +11,9 @@ namespace moai {
 /// Exit codes; 0 is success.
 constexpr int kInputError = 1, kUsageError = 2;
 
+/// Of moai, as in `0.1.0`.
+const char *version();
+
 /// Each prints `TOOL: error: SENTENCE` on standard error and returns the exit code.
 int failInput(const std::string &sentence);
 int failInput(const absl::Status &status);
