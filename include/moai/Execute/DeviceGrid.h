@@ -65,6 +65,8 @@ public:
   int64_t bytesInUse(int64_t device) const;
   /// Seconds for which a device has computed, ever. From any thread, also during a step.
   double busySeconds(int64_t device) const;
+  /// Seconds in which any device has computed, ever. From any thread.
+  double computingSeconds() const;
   /// The most bytes that were in use on a device at once, from the moment its arguments were set. From any thread, also during a step.
   int64_t peakBytes(int64_t device) const;
   /// Bytes in use on a device while each op of the last step ran; empty unless ExecuteOptions::keepMemoryCurve.

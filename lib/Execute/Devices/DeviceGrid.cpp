@@ -25,6 +25,7 @@ struct DeviceGrid::State {
   std::vector<StageFacts> stages;
   std::vector<std::unique_ptr<StageTasks>> devices;
   double lossShare = 1; ///< of one micro-batch's loss in the step's
+  std::atomic<int64_t> computingNanoseconds{0};
 
   absl::StatusOr<double> runStep(const ExecuteOptions &stepOptions, const GradientSink &onGradient);
 };
@@ -97,6 +98,8 @@ int64_t DeviceGrid::bytesInUse(int64_t device) const { return state->devices[dev
 int64_t DeviceGrid::peakBytes(int64_t device) const { return state->devices[device]->device.memory.peak; }
 llvm::ArrayRef<int64_t> DeviceGrid::memoryCurve(int64_t device) const { return state->devices[device]->device.memory.curve; }
 double DeviceGrid::busySeconds(int64_t device) const { return static_cast<double>(state->devices[device]->busyNanoseconds) * 1e-9; }
+
+double DeviceGrid::computingSeconds() const { return static_cast<double>(state->computingNanoseconds) * 1e-9; }
 
 bool DeviceGrid::computesInDouble() const { return state->options.float64; }
 
@@ -209,7 +212,10 @@ absl::StatusOr<double> DeviceGrid::State::runStep(const ExecuteOptions &stepOpti
     };
   for (auto &device : devices)
     device->beginStep(stepOptions, oneAtATime);
-  if (absl::Status status = DeviceTasks(devices, options.threads).run(); !status.ok())
+  auto begin = std::chrono::steady_clock::now();
+  absl::Status status = DeviceTasks(devices, options.threads).run();
+  computingNanoseconds += (std::chrono::steady_clock::now() - begin).count();
+  if (!status.ok())
     return status;
   double loss = 0;
   for (auto &device : devices)
