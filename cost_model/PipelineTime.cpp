@@ -9,6 +9,7 @@ namespace {
 struct Playback {
   double seconds = 0;
   std::vector<double> busy;
+  std::vector<double> ends; ///< by kind, stage and micro-batch
 };
 } // namespace
 
@@ -18,10 +19,10 @@ static Playback play(const PipelineOrder &order, llvm::ArrayRef<double> forward,
   Playback result;
   result.busy.assign(stages, 0);
   const size_t microBatches = stages ? order[0].size() / 2 : 0;
-  // End times by kind, stage, micro-batch in one allocation; negative means not yet run.
-  std::vector<double> ends(2 * stages * microBatches, -1);
+  // Negative means not yet run.
+  result.ends.assign(2 * stages * microBatches, -1);
   auto end = [&](PipelineTask::Kind kind, int64_t stage, int64_t microBatch) -> double & {
-    return ends[(kind * stages + stage) * microBatches + microBatch];
+    return result.ends[(kind * stages + stage) * microBatches + microBatch];
   };
   std::vector<size_t> next(stages);
   std::vector<double> clock(stages);
@@ -81,4 +82,19 @@ PipelineTime moai::simulatePipeline(const PipelineOrder &order, llvm::ArrayRef<d
       time.criticalStage = stage;
   }
   return time;
+}
+
+std::vector<std::vector<TaskTime>> moai::timeTasks(const PipelineOrder &order, llvm::ArrayRef<double> forwardSeconds,
+                                                   llvm::ArrayRef<double> backwardSeconds, llvm::ArrayRef<double> transferSeconds) {
+  Playback played = play(order, forwardSeconds, backwardSeconds, transferSeconds);
+  std::vector<std::vector<TaskTime>> times;
+  for (size_t stage = 0; stage < order.size(); ++stage) {
+    times.emplace_back();
+    size_t microBatches = order[stage].size() / 2;
+    for (const PipelineTask &task : order[stage]) {
+      double end = played.ends[(task.kind * order.size() + stage) * microBatches + task.microBatch];
+      times.back().push_back({end - (task.kind == PipelineTask::Forward ? forwardSeconds : backwardSeconds)[stage], end});
+    }
+  }
+  return times;
 }

@@ -1,7 +1,6 @@
 //===- StepTime.cpp - Seconds of a whole step ------------------------------===//
 #include "moai/CostModel/StepTime.h"
 #include "moai/CostModel/Collective.h"
-#include "moai/CostModel/PipelineTime.h"
 #include <algorithm>
 
 using namespace moai;
@@ -14,18 +13,42 @@ static bool crossesNode(int64_t stage, int64_t devicesPerStage, const Accelerato
   return false;
 }
 
-CostBreakdown moai::stepCost(llvm::ArrayRef<StageProgram> stages, const ParallelConfig &config, const Accelerator &accelerator) {
-  CostBreakdown cost;
-  int64_t devicesPerStage = std::max<int64_t>(1, config.numDevices() / std::max<int64_t>(1, config.numStages));
+namespace {
+/// What simulatePipeline takes.
+struct PipelineInput {
   PipelineOrder order;
   std::vector<double> forward, backward, transfer;
+};
+} // namespace
+
+static int64_t countDevicesPerStage(const ParallelConfig &config) {
+  return std::max<int64_t>(1, config.numDevices() / std::max<int64_t>(1, config.numStages));
+}
+
+static PipelineInput pipelineOf(llvm::ArrayRef<StageProgram> stages, const ParallelConfig &config, const Accelerator &accelerator) {
+  PipelineInput input;
   for (auto [index, stage] : llvm::enumerate(stages)) {
-    order.push_back(stage.order);
-    forward.push_back(stage.forwardSeconds);
-    backward.push_back(stage.backwardSeconds);
+    input.order.push_back(stage.order);
+    input.forward.push_back(stage.forwardSeconds);
+    input.backward.push_back(stage.backwardSeconds);
     if (index + 1 < stages.size())
-      transfer.push_back(sendSeconds(static_cast<double>(stage.sendBytes),
-                                     crossesNode(static_cast<int64_t>(index), devicesPerStage, accelerator), accelerator));
+      input.transfer.push_back(sendSeconds(static_cast<double>(stage.sendBytes),
+                                           crossesNode(static_cast<int64_t>(index), countDevicesPerStage(config), accelerator),
+                                           accelerator));
+  }
+  return input;
+}
+
+std::vector<std::vector<TaskTime>> moai::timeStepTasks(llvm::ArrayRef<StageProgram> stages, const ParallelConfig &config,
+                                                       const Accelerator &accelerator) {
+  PipelineInput input = pipelineOf(stages, config, accelerator);
+  return timeTasks(input.order, input.forward, input.backward, input.transfer);
+}
+
+CostBreakdown moai::stepCost(llvm::ArrayRef<StageProgram> stages, const ParallelConfig &config, const Accelerator &accelerator) {
+  CostBreakdown cost;
+  int64_t devicesPerStage = countDevicesPerStage(config);
+  for (const StageProgram &stage : stages) {
     double gather = 0, reduce = 0;
     for (const StageCollective &collective : stage.collectives) {
       CollectiveKind kind = collective.kind == "all_gather"       ? CollectiveKind::AllGather
@@ -40,7 +63,8 @@ CostBreakdown moai::stepCost(llvm::ArrayRef<StageProgram> stages, const Parallel
     cost.gradientReduce = std::max(cost.gradientReduce, reduce);
     cost.optimizer = std::max(cost.optimizer, stage.updateSeconds);
   }
-  PipelineTime time = simulatePipeline(order, forward, backward, transfer);
+  PipelineInput input = pipelineOf(stages, config, accelerator);
+  PipelineTime time = simulatePipeline(input.order, input.forward, input.backward, input.transfer);
   const StageProgram &critical = stages[time.criticalStage];
   double microBatches = static_cast<double>(config.numMicroBatches);
   cost.forward = microBatches * critical.forwardSeconds;

@@ -6,6 +6,8 @@
 #include "moai/CostModel/StepTime.h"
 #include "moai/IR/Flops.h"
 #include "moai/Passes/Pipelines.h"
+#include "moai/Planner/WhatFits.h"
+#include "moai/Support/Bytes.h"
 #include "moai/Support/Log.h"
 #include <chrono>
 #include <cmath>
@@ -64,8 +66,8 @@ void moai::rejectWhatDoesNotFit(llvm::MutableArrayRef<Candidate> candidates, int
   }
 }
 
-// Says by how much the best candidate missed, and what in the model is out of proportion.
-static absl::Status nothingFits(const Plan &plan) {
+// Says by how much the best candidate missed and where, and what would help.
+static absl::Status nothingFits(const Plan &plan, mlir::ModuleOp trainingGraph, const PlanRequest &request) {
   const Candidate *nearest = nullptr;
   std::string compileReason;
   for (const Candidate &candidate : plan.candidates)
@@ -77,15 +79,21 @@ static absl::Status nothingFits(const Plan &plan) {
   if (!nearest)
     return absl::ResourceExhaustedError(
         absl::StrCat(plan.model.path, ": none of the ", plan.candidates.size(), " candidates compiles; the last one: ", compileReason));
-  std::string advice = "take a larger accelerator, or a larger --memory-ratio";
+  std::string advice;
   if (plan.model.largestTensorBytes > plan.deviceMemoryBytes)
     advice = absl::StrFormat("the graph makes a tensor of %.2f TB per sample (%s), which no splitting of layers helps against",
                              plan.model.largestTensorBytes / 1e12, plan.model.largestTensor);
+  else
+    advice = describeWhatFits(trainingGraph, request);
+  const ParallelConfig &config = nearest->config;
+  int64_t stage = nearest->rejected->rank / std::max<int64_t>(1, config.numDevices() / std::max<int64_t>(1, config.numStages));
+  const StageMemory &memory = nearest->stages[stage].memory;
   return absl::ResourceExhaustedError(absl::StrFormat(
       "%s: none of the %d candidates fits: the nearest (num_stages %d, num_micro_batches %d, batch_per_device %d, recomputation %s) is "
-      "%.0f MiB over: %s; %s",
-      plan.model.path, plan.candidates.size(), nearest->config.numStages, nearest->config.numMicroBatches, nearest->config.batchPerDevice,
-      toString(nearest->config.recomputation), toMiB(nearest->rejected->bytesOver), nearest->rejected->reason, advice));
+      "%s over: device %d, of stage %d, needs %s at %s, %s of each device may be used; %s",
+      plan.model.path, plan.candidates.size(), config.numStages, config.numMicroBatches, config.batchPerDevice,
+      toString(config.recomputation), formatBytes(nearest->rejected->bytesOver), nearest->rejected->rank, stage,
+      formatBytes(memory.total()), memory.peakOp, formatBytes(plan.memoryLimit()), advice));
 }
 
 absl::Status moai::checkSupported(const ParallelConfig &config) {
@@ -158,7 +166,7 @@ absl::StatusOr<Plan> moai::planModel(mlir::ModuleOp module, const ModelSummary &
   info(absl::StrFormat("The number of possible candidates is %d.", plan.numPossible()));
   bool isGiven = request.config && !plan.candidates[0].stages.empty();
   if (plan.numPossible() == 0 && !isGiven)
-    return nothingFits(plan);
+    return nothingFits(plan, module, request);
 
   info("SelectBestGraphFromCandidates start...");
   Stopwatch selectTime;

@@ -1,7 +1,6 @@
 //===- Platform.cpp - An accelerator is taken, and planned for -------------===//
 #include "Platform.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "moai/Accelerator/CurrentAccelerator.h"
 #include "moai/Support/Log.h"
 
@@ -67,59 +66,8 @@ absl::StatusOr<PlanRequest> moai::planRequestFor(const RunRequest &request, cons
 }
 
 absl::StatusOr<Plan> moai::planRun(const RunRequest &run, const PlanRequest &request, ImportedModel &model) {
-  mlir::OwningOpRef<mlir::ModuleOp> forward = model.module->clone();
   absl::StatusOr<Plan> plan = planModel(*model.module, model.summary, request);
-  if (absl::IsResourceExhausted(plan.status()))
-    return absl::ResourceExhaustedError(absl::StrCat(plan.status().message(), "; ", adviseWhatFits(*forward, model.summary, request, run)));
   if (plan.ok() && request.config && plan->candidates[0].stages.empty())
     return absl::InvalidArgumentError(absl::StrCat("--config=", run.config, ": ", plan->candidates[0].rejected->reason));
   return plan;
-}
-
-//===----------------------------------------------------------------------===//
-// Advice
-//===----------------------------------------------------------------------===//
-
-static bool fits(mlir::ModuleOp forward, const ModelSummary &summary, PlanRequest request, const RunRequest &run, int64_t batch,
-                 const Accelerator *accelerator) {
-  request.log = false;
-  request.globalBatches = {batch};
-  if (accelerator) {
-    int64_t memory = request.accelerator.device.memoryBytes;
-    request.accelerator = *accelerator;
-    if (run.deviceMemory)
-      request.accelerator.device.memoryBytes = memory;
-  }
-  if (request.config) {
-    absl::StatusOr<ParallelConfig> config = deriveConfig(run.config, request.accelerator.numDevices, batch);
-    if (!config.ok())
-      return false;
-    request.config = *config;
-  }
-  mlir::OwningOpRef<mlir::ModuleOp> copy = forward.clone();
-  absl::StatusOr<Plan> plan = planModel(*copy, summary, request);
-  return plan.ok() && plan->numPossible() > 0;
-}
-
-std::string moai::adviseWhatFits(mlir::ModuleOp forward, const ModelSummary &summary, const PlanRequest &request, const RunRequest &run) {
-  int64_t batch = request.globalBatches.front();
-  std::vector<std::string> ways;
-  // Devices of a given configuration are its own.
-  if (!request.config || run.accelerator)
-    for (const std::string &flavor : listFlavors()) {
-      absl::StatusOr<Accelerator> larger = resolveAccelerator(flavor);
-      if (!larger.ok() || larger->numDevices <= request.accelerator.numDevices || !fits(forward, summary, request, run, batch, &*larger))
-        continue;
-      ways.push_back(flavor + " would hold it");
-      break;
-    }
-  for (int64_t smaller = batch / 2; smaller >= 1; smaller /= 2)
-    if (fits(forward, summary, request, run, smaller, nullptr)) {
-      ways.push_back(absl::StrCat(ways.empty() ? "" : "and so ", ways.empty() ? "a --global-batch of " : "would a --global-batch of ",
-                                  smaller, ways.empty() ? " would fit on " : " on ", request.accelerator.name));
-      break;
-    }
-  if (ways.empty())
-    return "no flavor and no smaller --global-batch would hold it; take a smaller model or more memory on each device";
-  return ways.size() == 1 ? ways[0] : absl::StrCat(ways[0], ", ", ways[1]);
 }

@@ -11,6 +11,7 @@
 #include "moai/IR/Moai.h"
 #include "moai/Passes/Pipelines.h"
 #include "moai/Passes/SplitLoss.h"
+#include "moai/Planner/WhatFits.h"
 #include "moai/Support/CommandLine.h"
 #include "moai/Support/File.h"
 #include "moai/Support/Log.h"
@@ -48,7 +49,7 @@ private:
   Accelerator accelerator;
   PlanRequest planRequest;
   std::string inexactSplit; ///< why a split step would be another one
-  mlir::OwningOpRef<mlir::ModuleOp> forward, program;
+  mlir::OwningOpRef<mlir::ModuleOp> program;
   std::optional<ModelTensors> tensors;
   std::optional<TrainingRun> training;
   TrainingOutcome outcome;
@@ -112,7 +113,6 @@ absl::Status Training::prepare() {
   planRequest.allocationGranularity = 1;
   planRequest.kernelWorkspaceBytes = 0;
   inexactSplit = describeInexactSplit(*model->module);
-  forward = model->module->clone();
   return absl::OkStatus();
 }
 

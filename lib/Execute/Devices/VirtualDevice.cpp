@@ -2,6 +2,7 @@
 #include "VirtualDevice.h"
 #include "Collectives.h"
 #include "absl/strings/str_cat.h"
+#include "moai/Support/Bytes.h"
 #include "llvm/Support/xxhash.h"
 #include <cmath>
 
@@ -184,7 +185,8 @@ absl::Status VirtualDevice::checkRoom(const std::string &what, int64_t added) co
   if (options.deviceMemoryBytes == 0 || over <= 0)
     return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrCat("device ", at.device(), " (stage ", at.stage, ") is out of memory at ", what,
-                                                   ", which needs ", over, " bytes beyond the device's ", options.deviceMemoryBytes));
+                                                   ", which needs ", formatBytes(over), " more than the ",
+                                                   formatBytes(options.deviceMemoryBytes), " of the device"));
 }
 
 absl::Status VirtualDevice::check(Operation &op, Value result, Tensor &tensor) const {
