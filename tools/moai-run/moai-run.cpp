@@ -23,8 +23,11 @@ cl::OptionCategory category("Options");
 cl::opt<std::string> model(cl::Positional, cl::desc("MODEL.pt2"), cl::cat(category));
 cl::opt<std::string> accelerator("accelerator", cl::desc("none (default): the graph as it was exported, on one device"), cl::init("none"),
                                  cl::value_desc("NAME"), cl::cat(category));
-cl::opt<std::string> weights("weights", cl::desc("Parameters, buffers and constants; without, those of MODEL.pt2, or random ones"),
-                             cl::value_desc("FILE.safetensors"), cl::cat(category));
+cl::opt<std::string>
+    weights("weights",
+            cl::desc("Parameters, buffers and constants: a .safetensors file, the index.json of a sharded checkpoint, or a folder "
+                     "with either; without, those of MODEL.pt2, or random ones"),
+            cl::value_desc("PATH"), cl::cat(category));
 cl::opt<std::string> inputs("inputs", cl::desc("One batch, for every step; without, a random one"), cl::value_desc("FILE.safetensors"),
                             cl::cat(category));
 cl::opt<std::string> stepCount("steps", cl::desc("Training steps (default 1)"), cl::init("1"), cl::value_desc("N"), cl::cat(category));
@@ -93,14 +96,18 @@ static absl::Status checkMemory(mlir::ModuleOp trainingGraph, const ModelSummary
 
 // Weights and inputs from their files, then from the archive, then random ones.
 static absl::Status fillTensors(ModelTensors &tensors, uint64_t randomSeed) {
-  for (bool isWeights : {true, false}) {
-    const std::string &path = isWeights ? weights : inputs;
-    if (path.empty())
-      continue;
-    auto stored = readSafetensors(path);
+  if (!weights.empty()) {
+    auto stored = CheckpointWeights::open(weights);
     if (!stored.ok())
       return stored.status();
-    if (absl::Status status = isWeights ? tensors.takeWeights(*stored, path) : tensors.takeInputs(*stored, path); !status.ok())
+    if (absl::Status status = tensors.takeWeights(*stored); !status.ok())
+      return status;
+  }
+  if (!inputs.empty()) {
+    auto stored = readSafetensors(inputs);
+    if (!stored.ok())
+      return stored.status();
+    if (absl::Status status = tensors.takeInputs(*stored, inputs); !status.ok())
       return status;
   }
   auto archived = readPt2Tensors(model);
