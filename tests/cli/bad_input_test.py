@@ -474,7 +474,8 @@ class Run(BadInput):
     def test_files(self):
         self.refuse_run("no such file", self.folder / "none.pt2")
         self.refuse_run("can't be read", TINY, f"--weights={self.folder}/none.safetensors")
-        self.refuse_run("is a directory", TINY, f"--weights={self.folder}")
+        self.refuse_run("holds neither model.safetensors nor model.safetensors.index.json", TINY, f"--weights={self.folder}")
+        self.refuse_run("is a directory", TINY, f"--inputs={self.folder}")
         cut = self.folder / "cut.safetensors"
         cut.write_bytes((GRAPHS.parent / "steps/tiny-llama.safetensors").read_bytes()[:-4])
         self.refuse_run("the file is cut off or damaged", TINY, f"--weights={cut}")

@@ -46,6 +46,13 @@ TEST_F(FileTest, AFailureLeavesTheOldFile) {
   EXPECT_EQ(countEntries(), 2u);
 }
 
+TEST_F(FileTest, WritesWhatAFunctionWrites) {
+  absl::Status status = writeFile(path("a"), [](llvm::raw_ostream &os) { os << "first" << 2; });
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(read("a"), "first2");
+  EXPECT_EQ(countEntries(), 1u);
+}
+
 TEST_F(FileTest, ChecksAFolderWithoutMakingIt) {
   EXPECT_TRUE(checkWritableFolder(path("x/y/z")).ok());
   EXPECT_EQ(countEntries(), 0u);

@@ -1,9 +1,10 @@
 #include "moai/Execute/Safetensors.h"
+#include "TestFolder.h"
 #include "absl/strings/str_cat.h"
 #include "llvm/Support/Endian.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include <fstream>
+#include <random>
 
 using namespace moai;
 using ::testing::HasSubstr;
@@ -58,6 +59,90 @@ TEST(Safetensors, WhatIsWrittenIsRead) {
     EXPECT_EQ(read->at(name).tensor.shape, stored.tensor.shape);
     EXPECT_EQ(read->at(name).tensor.values, stored.tensor.values);
   }
+}
+
+std::string contentOf(const std::string &path) {
+  std::ifstream stream(path, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(stream), {});
+}
+
+// Tensors of every type, with numbers that it holds.
+StoredTensors randomTensors(std::mt19937_64 &random) {
+  StoredTensors tensors;
+  for (const char *type : {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"})
+    for (int64_t rank = 0; rank < 4; ++rank) {
+      std::vector<int64_t> shape(rank);
+      for (int64_t &size : shape)
+        size = static_cast<int64_t>(random() % 6);
+      StoredTensor stored{type, Tensor(shape)};
+      bool isSigned = llvm::StringRef(type).starts_with("I") || llvm::StringRef(type).contains('F');
+      for (double &value : stored.tensor.values)
+        value =
+            *type == 'B' && type[1] == 'O' ? static_cast<double>(random() % 2) : static_cast<double>(random() % 100) - (isSigned ? 50 : 0);
+      tensors[absl::StrCat(type, ".", rank)] = std::move(stored);
+    }
+  return tensors;
+}
+
+TEST(Safetensors, EveryTypeIsReadAsItWasWritten) {
+  std::mt19937_64 random(4);
+  TestFolder folder;
+  for (int round = 0; round < 10; ++round) {
+    StoredTensors tensors = randomTensors(random);
+    ASSERT_EQ(writeSafetensors(folder.path("t"), tensors), absl::OkStatus());
+    auto read = readSafetensors(folder.path("t"));
+    ASSERT_TRUE(read.ok()) << read.status();
+    ASSERT_EQ(read->size(), tensors.size());
+    for (const auto &[name, stored] : tensors) {
+      EXPECT_EQ(read->at(name).type, stored.type) << name;
+      EXPECT_EQ(read->at(name).tensor.shape, stored.tensor.shape) << name;
+      EXPECT_EQ(read->at(name).tensor.values, stored.tensor.values) << name;
+    }
+  }
+}
+
+TEST(Safetensors, RowsAreSlicesOfTheWhole) {
+  std::mt19937_64 random(6);
+  TestFolder folder;
+  StoredTensors tensors = randomTensors(random);
+  ASSERT_EQ(writeSafetensors(folder.path("t"), tensors), absl::OkStatus());
+  auto file = SafetensorsFile::open(folder.path("t"));
+  ASSERT_TRUE(file.ok()) << file.status();
+  for (const auto &[name, entry] : file->entries()) {
+    EXPECT_EQ(entry.type, tensors.at(name).type);
+    EXPECT_EQ(entry.shape, tensors.at(name).tensor.shape);
+    if (entry.shape.empty())
+      continue;
+    const Tensor whole = SafetensorsFile::read(entry).tensor;
+    for (int round = 0; round < 5; ++round) {
+      int64_t first = static_cast<int64_t>(random() % (entry.shape[0] + 1)),
+              count = static_cast<int64_t>(random() % (entry.shape[0] - first + 1));
+      Tensor rows = SafetensorsFile::readRows(entry, first, count);
+      int64_t row = entry.shape[0] ? whole.size() / entry.shape[0] : 0;
+      EXPECT_EQ(rows.shape[0], count);
+      EXPECT_EQ(rows.values, std::vector<double>(whole.values.begin() + first * row, whole.values.begin() + (first + count) * row)) << name;
+    }
+  }
+}
+
+TEST(Safetensors, KeepsWhatIsSaidOfTheFile) {
+  TestFolder folder;
+  StoredTensors tensors;
+  tensors["x"] = {"F32", Tensor(std::vector<int64_t>{3})};
+  std::map<std::string, std::string> metadata = {{"step", "12"}, {"quoted", "a \"b\"\n"}};
+  ASSERT_EQ(writeSafetensors(folder.path("t"), tensors, metadata), absl::OkStatus());
+  auto file = SafetensorsFile::open(folder.path("t"));
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(file->metadata(), metadata);
+  EXPECT_EQ(file->entries().size(), 1u);
+  ASSERT_EQ(writeSafetensors(folder.path("again"), tensors, metadata), absl::OkStatus());
+  EXPECT_EQ(contentOf(folder.path("again")), contentOf(folder.path("t")));
+}
+
+TEST(Safetensors, AFileThatCantBeWrittenIsNamed) {
+  TestFolder folder;
+  EXPECT_THAT(std::string(writeSafetensors(folder.path("none/t"), {}).message()), HasSubstr("none/t: can't be written ("));
+  EXPECT_EQ(readSafetensors(folder.path()).status().message(), folder.path() + ": is a directory; expected a .safetensors file");
 }
 
 TEST(Safetensors, RefusesWithOneSentence) {

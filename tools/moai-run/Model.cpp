@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "moai/Execute/CheckpointWeights.h"
 #include "moai/IR/Moai.h"
 #include "moai/Import/Weights.h"
 #include "moai/Passes/Differentiable.h"
@@ -24,20 +25,21 @@ absl::StatusOr<ImportedModel> moai::loadModel(const RunRequest &request, mlir::M
   return imported;
 }
 
-static absl::Status takeStored(ModelTensors &tensors, const std::string &path, bool isWeights) {
-  if (path.empty())
-    return absl::OkStatus();
-  auto stored = readSafetensors(path);
-  if (!stored.ok())
-    return stored.status();
-  return isWeights ? tensors.takeWeights(*stored, path) : tensors.takeInputs(*stored, path);
-}
-
 absl::Status moai::fillTensors(ModelTensors &tensors, const RunRequest &request, bool withInputs) {
-  if (absl::Status status = takeStored(tensors, request.weights, true); !status.ok())
-    return status;
-  if (absl::Status status = takeStored(tensors, request.inputs, false); !status.ok())
-    return status;
+  if (!request.weights.empty()) {
+    auto stored = CheckpointWeights::open(request.weights);
+    if (!stored.ok())
+      return stored.status();
+    if (absl::Status status = tensors.takeWeights(*stored); !status.ok())
+      return status;
+  }
+  if (!request.inputs.empty()) {
+    auto stored = readSafetensors(request.inputs);
+    if (!stored.ok())
+      return stored.status();
+    if (absl::Status status = tensors.takeInputs(*stored, request.inputs); !status.ok())
+      return status;
+  }
   auto archived = readPt2Tensors(request.model);
   if (!archived.ok())
     return archived.status();

@@ -3,7 +3,7 @@
 #define MOAI_EXECUTE_MODELTENSORS_H
 
 #include "mlir/IR/BuiltinOps.h"
-#include "moai/Execute/Safetensors.h"
+#include "moai/Execute/CheckpointWeights.h"
 #include "moai/IR/Moai.h"
 #include <memory>
 
@@ -29,8 +29,11 @@ public:
   ModelTensors(mlir::ModuleOp trainingGraph, const std::vector<std::pair<std::string, std::string>> &aliases);
 
   /// Takes parameters, buffers and constants under `param.NAME`, `buffer.NAME`, `constant.NAME` or plain `NAME`; tensors
-  /// under other prefixes (`input.`, `grad.`, ...) are for others. Every parameter must be there, under one of its names, and
-  /// of the graph's type; one integer type may stand for another.
+  /// under other prefixes (`input.`, `grad.`, ...) are for others. If no parameter is there under one of its names, its own or an alias,
+  /// names are compared without the prefix that the graph's or the checkpoint's have more (`model.` of a module around the model), the one
+  /// that fits most. Every parameter must be there, and of the graph's shape and type, or one that may stand for it (mayStandFor).
+  absl::Status takeWeights(const CheckpointWeights &weights);
+  /// The same of tensors in memory; `path` is for messages.
   absl::Status takeWeights(const StoredTensors &tensors, llvm::StringRef path);
   /// Takes the inputs under `input.NAME` or plain `NAME`; all must be there.
   absl::Status takeInputs(const StoredTensors &tensors, llvm::StringRef path);
@@ -47,7 +50,9 @@ public:
   int64_t batch() const;
 
 private:
-  absl::Status take(ModelTensor &argument, const std::string &key, const StoredTensor &stored, llvm::StringRef path);
+  /// Whether a stored tensor may be the argument's.
+  absl::Status check(const ModelTensor &argument, const std::string &key, const CheckpointWeights::Entry &stored,
+                     llvm::StringRef path) const;
   int64_t indexLimit(const ModelTensor &tensor);
   SymTensorType typeOf(const ModelTensor &tensor) const;
 

@@ -60,8 +60,10 @@ absl::StatusOr<std::unique_ptr<DataSource>> openTokens(std::unique_ptr<llvm::Mem
 absl::StatusOr<std::unique_ptr<DataSource>> openTensors(std::unique_ptr<llvm::MemoryBuffer> buffer, llvm::StringRef path,
                                                         llvm::ArrayRef<ModelInput> inputs);
 
-/// `1,125`
-std::string withCommas(int64_t number);
+/// What stands in a file, cut if it is long, as messages show it.
+std::string quoteData(llvm::StringRef bytes);
+/// `1,125 samples`
+std::string countOf(int64_t number, llvm::StringRef thing);
 
 } // namespace moai
 

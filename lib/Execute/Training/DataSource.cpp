@@ -2,7 +2,7 @@
 #include "moai/Execute/DataSource.h"
 #include "DataFiles.h"
 #include "absl/strings/str_cat.h"
-#include "llvm/ADT/StringSwitch.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/xxhash.h"
 
@@ -78,9 +78,20 @@ int64_t moai::scanNumbers(const ElementStorage &storage, llvm::StringRef bytes, 
   return -1;
 }
 
-std::string moai::withCommas(int64_t number) {
+//===----------------------------------------------------------------------===//
+// Messages
+//===----------------------------------------------------------------------===//
+
+std::string moai::quoteData(llvm::StringRef bytes) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  llvm::printEscapedString(bytes.take_front(20), os);
+  return absl::StrCat("'", text, bytes.size() > 20 ? "...'" : "'");
+}
+
+std::string moai::countOf(int64_t number, llvm::StringRef thing) {
   std::string digits = std::to_string(number);
   for (int64_t at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3)
     digits.insert(at, ",");
-  return digits;
+  return absl::StrCat(digits, " ", thing.str(), number == 1 ? "" : "s");
 }

@@ -53,57 +53,130 @@ int64_t ModelTensors::batch() const { return getBinding(module).values[kBatchSym
 // Where the numbers come from
 //===----------------------------------------------------------------------===//
 
-absl::Status ModelTensors::take(ModelTensor &argument, const std::string &key, const StoredTensor &stored, StringRef path) {
+absl::Status ModelTensors::check(const ModelTensor &argument, const std::string &key, const CheckpointWeights::Entry &stored,
+                                 StringRef path) const {
   auto expected = typeOf(argument).getDims().evaluate(getBinding(module));
-  if (stored.tensor.shape != expected)
-    return absl::InvalidArgumentError(absl::StrCat(path.str(), ": tensor '", key, "' has the shape [",
-                                                   absl::StrJoin(stored.tensor.shape, ", "), "], the graph takes [",
-                                                   absl::StrJoin(expected, ", "), "]"));
+  if (stored.shape != ArrayRef<int64_t>(expected))
+    return absl::InvalidArgumentError(absl::StrCat(path.str(), ": tensor '", key, "' has the shape [", absl::StrJoin(stored.shape, ", "),
+                                                   "], the graph takes [", absl::StrJoin(expected, ", "), "]"));
   if (!mayStandFor(stored.type, argument.type))
     return absl::InvalidArgumentError(
-        absl::StrCat(path.str(), ": tensor '", key, "' is of type ", stored.type, ", the graph takes ", argument.type));
-  argument.tensor = std::make_shared<Tensor>(stored.tensor);
+        absl::StrCat(path.str(), ": tensor '", key, "' is of type ", stored.type.str(), ", the graph takes ", argument.type));
   return absl::OkStatus();
 }
 
-absl::Status ModelTensors::takeWeights(const StoredTensors &given, StringRef path) {
+namespace {
+/// Where a checkpoint's names differ from the graph's, for all alike.
+struct Renaming {
+  std::string added;   ///< what the graph's names have in front
+  std::string removed; ///< what the checkpoint's names have in front
+
+  /// The checkpoint's name for the graph's; nothing if it has none.
+  std::optional<std::string> operator()(StringRef name) const {
+    if (!name.consume_front(added))
+      return std::nullopt;
+    return removed + name.str();
+  }
+};
+} // namespace
+
+// Calls for each way to cut a name at a dot, with what is in front, the dot included, and what is behind.
+static void cutAtDots(StringRef name, llvm::function_ref<void(StringRef, StringRef)> visit) {
+  for (size_t dot = name.find('.'); dot != StringRef::npos; dot = name.find('.', dot + 1))
+    visit(name.take_front(dot + 1), name.drop_front(dot + 1));
+}
+
+// The prefix with which most names are found, where the graph has them and where the checkpoint does.
+static Renaming mostCommonRenaming(const llvm::StringSet<> &graph, const CheckpointWeights &weights) {
+  std::map<std::pair<std::string, bool>, int64_t> found;
+  for (const auto &entry : graph)
+    cutAtDots(entry.first(), [&](StringRef front, StringRef behind) {
+      if (weights.entries().count(behind.str()))
+        ++found[{front.str(), true}];
+    });
+  for (const auto &[key, stored] : weights.entries())
+    cutAtDots(key, [&, &key = key](StringRef front, StringRef behind) {
+      if (graph.contains(behind))
+        ++found[{front.str(), false}];
+    });
+  Renaming renaming;
+  int64_t most = 0;
+  for (const auto &[prefix, count] : found)
+    if (count > most) {
+      most = count;
+      renaming = prefix.second ? Renaming{prefix.first, ""} : Renaming{"", prefix.first};
+    }
+  return renaming;
+}
+
+static bool isParameter(const ModelTensor &tensor) { return tensor.role == "parameter" || tensor.role == "frozen"; }
+
+static llvm::SmallVector<std::string, 2> namesOf(const ModelTensor &tensor) {
+  llvm::SmallVector<std::string, 2> names{tensor.name};
+  names.append(tensor.aliases.begin(), tensor.aliases.end());
+  return names;
+}
+
+// None if a parameter is there under its own name.
+static Renaming findRenaming(ArrayRef<ModelTensor> tensors, const CheckpointWeights &weights) {
+  llvm::StringSet<> names;
+  for (const ModelTensor &tensor : tensors)
+    if (isParameter(tensor))
+      for (const std::string &name : namesOf(tensor)) {
+        if (weights.entries().count(name) || weights.entries().count("param." + name))
+          return {};
+        names.insert(name);
+      }
+  return mostCommonRenaming(names, weights);
+}
+
+absl::Status ModelTensors::takeWeights(const CheckpointWeights &weights) {
+  Renaming renaming = findRenaming(tensors, weights);
   llvm::StringSet<> used;
   for (ModelTensor &argument : tensors) {
     if (argument.role == "input")
       continue;
-    llvm::SmallVector<std::string, 2> names{argument.name};
-    names.append(argument.aliases.begin(), argument.aliases.end());
-    for (const std::string &name : names)
+    bool isTaken = false;
+    for (const std::string &name : namesOf(argument))
       for (const char *prefix : {"param.", "buffer.", "constant.", ""}) {
-        auto it = given.find(prefix + name);
-        if (it == given.end() || !used.insert(it->first).second)
+        std::optional<std::string> renamed = renaming(name);
+        auto it = renamed ? weights.entries().find(prefix + *renamed) : weights.entries().end();
+        if (it == weights.entries().end() || !used.insert(it->first).second)
           continue;
-        if (absl::Status status = take(argument, it->first, it->second, path); !status.ok())
+        if (absl::Status status = check(argument, it->first, it->second, weights.path()); !status.ok())
           return status;
+        if (!std::exchange(isTaken, true))
+          argument.tensor = std::make_shared<Tensor>(it->second.read());
       }
-    if (!argument.tensor && (argument.role == "parameter" || argument.role == "frozen"))
-      return absl::InvalidArgumentError(absl::StrCat(path.str(), ": has no tensor 'param.", argument.name, "', which the graph needs"));
+    if (!isTaken && isParameter(argument))
+      return absl::InvalidArgumentError(absl::StrCat(weights.path(), ": has no tensor 'param.", argument.name, "', which the graph needs"));
   }
   // Buffers that were folded away may be left over; parameters may not.
-  for (const auto &[key, stored] : given)
+  for (const auto &[key, stored] : weights.entries())
     if (StringRef(key).starts_with("param.") && !used.contains(key))
-      return absl::InvalidArgumentError(absl::StrCat(path.str(), ": the graph has no parameter for tensor '", key, "'"));
+      return absl::InvalidArgumentError(absl::StrCat(weights.path(), ": the graph has no parameter for tensor '", key, "'"));
   return absl::OkStatus();
 }
 
+absl::Status ModelTensors::takeWeights(const StoredTensors &given, StringRef path) {
+  return takeWeights(CheckpointWeights::of(given, path));
+}
+
 absl::Status ModelTensors::takeInputs(const StoredTensors &given, StringRef path) {
+  CheckpointWeights inputs = CheckpointWeights::of(given, path);
   llvm::StringSet<> used;
   for (ModelTensor &argument : tensors) {
     if (argument.role != "input")
       continue;
-    auto it = given.find("input." + argument.name);
-    if (it == given.end())
-      it = given.find(argument.name);
-    if (it == given.end())
+    auto it = inputs.entries().find("input." + argument.name);
+    if (it == inputs.entries().end())
+      it = inputs.entries().find(argument.name);
+    if (it == inputs.entries().end())
       return absl::InvalidArgumentError(absl::StrCat(path.str(), ": has no tensor 'input.", argument.name, "', which the graph needs"));
     used.insert(it->first);
-    if (absl::Status status = take(argument, it->first, it->second, path); !status.ok())
+    if (absl::Status status = check(argument, it->first, it->second, path); !status.ok())
       return status;
+    argument.tensor = std::make_shared<Tensor>(it->second.read());
   }
   for (const auto &[key, stored] : given)
     if (StringRef(key).starts_with("input.") && !used.contains(key))
@@ -112,9 +185,11 @@ absl::Status ModelTensors::takeInputs(const StoredTensors &given, StringRef path
 }
 
 void ModelTensors::takeMissing(const StoredTensors &given) {
+  CheckpointWeights weights = CheckpointWeights::of(given, "");
   for (ModelTensor &argument : tensors)
-    if (auto it = given.find(argument.name); !argument.tensor && it != given.end())
-      take(argument, it->first, it->second, "").IgnoreError();
+    if (auto it = weights.entries().find(argument.name);
+        !argument.tensor && it != weights.entries().end() && check(argument, it->first, it->second, "").ok())
+      argument.tensor = std::make_shared<Tensor>(it->second.read());
 }
 
 // The least of what an integer tensor, or a value computed from it by integer ops, is used to index.

@@ -95,7 +95,7 @@ static std::string storageName(llvm::StringRef type) {
   bool isOrdered = type.starts_with("<") || ((type.starts_with("|") && type.ends_with("1")));
   llvm::StringRef number = type.drop_front(type.empty() ? 0 : 1);
   unsigned bytes;
-  if (!isOrdered || number.size() != 2 || number.drop_front().getAsInteger(10, bytes))
+  if (!isOrdered || number.size() != 2 || !llvm::StringRef("iu").contains(number.front()) || number.drop_front().getAsInteger(10, bytes))
     return "";
   return absl::StrCat(std::string(1, llvm::toUpper(number.front())), 8 * bytes);
 }
@@ -108,10 +108,9 @@ absl::StatusOr<TokenArray> moai::parseNpy(llvm::StringRef bytes, llvm::StringRef
   if (!HeaderParser(parts->first).parse(header))
     return wrongData(path, "the header is not one that NumPy writes");
   TokenArray array;
-  std::string name = storageName(*header.type);
-  array.storage = name.empty() || name.front() == 'F' ? nullptr : findStorage(name);
+  array.storage = findStorage(storageName(*header.type));
   if (!array.storage)
-    return wrongData(path, "is an array of '", *header.type, "'; expected whole numbers of 1, 2, 4 or 8 bytes, little-endian");
+    return wrongData(path, "is an array of ", quoteData(*header.type), "; expected whole numbers of 1, 2, 4 or 8 bytes, little-endian");
   if (*header.fortranOrder)
     return wrongData(path, "is in Fortran's order; expected C's, as numpy.ascontiguousarray gives");
   llvm::ArrayRef<int64_t> shape = *header.shape;

@@ -30,7 +30,8 @@ public:
 
   int64_t numSamples() const override { return samples; }
   std::string describe() const override {
-    return absl::StrCat(path, ": ", withCommas(samples), " samples of ", inputs.size(), " tensors (safetensors)");
+    return absl::StrCat(path, ": ", countOf(samples, "sample"), " of ", countOf(static_cast<int64_t>(inputs.size()), "tensor"),
+                        " (safetensors)");
   }
   uint64_t fingerprint() const override { return hash; }
   Batch read(llvm::ArrayRef<int64_t> numbers) const override;
@@ -107,7 +108,8 @@ absl::Status TensorSource::countSamples() {
     if (!stored.samples)
       continue;
     if (first && stored.samples != first->samples)
-      return wrongData(path, "tensor '", stored.key, "' holds ", stored.samples, " samples, '", first->key, "' ", first->samples);
+      return wrongData(path, "tensor '", stored.key, "' holds ", countOf(stored.samples, "sample"), ", '", first->key, "' ",
+                       first->samples);
     if (!first)
       first = &stored;
   }

@@ -1,20 +1,11 @@
 //===- TokenFiles.cpp - Ids as text and as plain numbers -------------------===//
 #include "DataFiles.h"
-#include "llvm/ADT/StringExtras.h"
 
 using namespace moai;
 
 //===----------------------------------------------------------------------===//
 // A sample on each line
 //===----------------------------------------------------------------------===//
-
-// A word as messages show it.
-static std::string quote(llvm::StringRef word) {
-  std::string text;
-  llvm::raw_string_ostream os(text);
-  llvm::printEscapedString(word.take_front(20), os);
-  return absl::StrCat("'", text, word.size() > 20 ? "...'" : "'");
-}
 
 namespace {
 class IdsParser {
@@ -39,7 +30,7 @@ absl::Status IdsParser::parseWord(llvm::StringRef word, int64_t line, int64_t po
   llvm::StringRef digits = word;
   bool isNegative = digits.consume_front("-");
   if (digits.empty() || digits.find_first_not_of("0123456789") != llvm::StringRef::npos)
-    return wrongData(path, "line ", line, " has ", quote(word), "; expected decimal token ids, separated by spaces, tabs or commas");
+    return wrongData(path, "line ", line, " has ", quoteData(word), "; expected decimal token ids, separated by spaces, tabs or commas");
   uint32_t id = 0;
   bool overflows = false;
   for (char digit : digits)

@@ -68,7 +68,7 @@ public:
 
   int64_t numSamples() const override { return samples; }
   std::string describe() const override {
-    return absl::StrCat(path, ": ", withCommas(samples), " samples of ", withCommas(perSample), " tokens (", tokens.description, ")");
+    return absl::StrCat(path, ": ", countOf(samples, "sample"), " of ", countOf(perSample, "token"), " (", tokens.description, ")");
   }
   uint64_t fingerprint() const override { return hash; }
   Batch read(llvm::ArrayRef<int64_t> numbers) const override;
@@ -188,7 +188,7 @@ absl::StatusOr<std::unique_ptr<DataSource>> moai::openTokens(std::unique_ptr<llv
     return array.status();
   int64_t perSample = array->perRow ? array->perRow : demand->perSample;
   if (array->size() < perSample)
-    return wrongData(path, "has ", array->size(), " tokens, a sample takes ", perSample);
+    return wrongData(path, "has ", countOf(array->size(), "token"), ", a sample takes ", perSample);
   auto source = std::make_unique<TokenSource>(std::move(buffer), path, std::move(*array), perSample, inputs);
   if (absl::Status status = source->scan(demand->numIds); !status.ok())
     return status;
