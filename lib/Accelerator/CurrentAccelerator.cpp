@@ -1,13 +1,13 @@
 //===- CurrentAccelerator.cpp - The accelerator that a user has chosen -----===//
 #include "moai/Accelerator/CurrentAccelerator.h"
 #include "absl/strings/str_cat.h"
-#include "llvm/Support/Path.h"
 #include "moai/Accelerator/Job.h"
 #include "moai/Accelerator/UserFolders.h"
 #include "moai/Support/File.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
 #include <cstdlib>
 
 using namespace moai;

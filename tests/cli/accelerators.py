@@ -14,7 +14,7 @@ class UserTestCase(TestCase):
     def setUp(self):
         super().setUp()
         self.config, self.state = self.folder / "config", self.folder / "state"
-        hidden = ("MOAI_ACCELERATOR", "NO_COLOR", "TZ")
+        hidden = ("MOAI_ACCELERATOR", "NO_COLOR")
         self.environment = {key: value for key, value in os.environ.items() if key not in hidden} | {
             "HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.config), "XDG_STATE_HOME": str(self.state), "TERM": "xterm"}
         self.choice = self.config / "moai/accelerator.json"
