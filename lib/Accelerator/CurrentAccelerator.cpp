@@ -7,6 +7,7 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
 #include <cstdlib>
 
 using namespace moai;
@@ -17,9 +18,11 @@ static constexpr int64_t kVersion = 1;
 static absl::StatusOr<CurrentAccelerator> resolve(llvm::StringRef spec) {
   llvm::SmallString<256> path(spec.trim());
   bool isFile = path.str().ends_with_insensitive(".json");
-  if (isFile)
+  if (isFile) {
     if (std::error_code error = llvm::sys::fs::make_absolute(path))
       return absl::NotFoundError(absl::StrCat("accelerator file '", spec.str(), "' cannot be found: ", error.message()));
+    llvm::sys::path::remove_dots(path);
+  }
   auto accelerator = resolveAccelerator(path);
   if (!accelerator.ok())
     return accelerator.status();

@@ -167,7 +167,7 @@ static absl::StatusOr<Jobs> scanJobs(bool forgetGone) {
   std::error_code error;
   for (llvm::sys::fs::directory_iterator file(*folder, error), end; !error && file != end; file.increment(error))
     scan.read(file->path());
-  if (error && error != std::errc::no_such_file_or_directory)
+  if (error && error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory)
     return absl::PermissionDeniedError(absl::StrCat(*folder, ": jobs can't be listed (", error.message(),
                                                     "); make it a folder that can be read, or set XDG_STATE_HOME to another"));
   return scan.takeJobs();

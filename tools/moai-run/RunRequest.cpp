@@ -59,9 +59,10 @@ Text weightDecay("weight-decay", "X", "Of the optimizer (default 0.01 for adamw,
 Text learningRateSchedule("lr-schedule", "NAME", "How it changes: constant (default), linear or cosine, down to 0 at the last step");
 Text warmupSteps("warmup-steps", "N", "Steps in which it comes up from 0 (default 0)");
 
-Text weights("weights", "PATH",
-             "Parameters, buffers and constants: a .safetensors file, the index.json of a sharded checkpoint, or a folder with either; without, "
-             "those of MODEL.pt2, or random ones");
+Text weights(
+    "weights", "PATH",
+    "Parameters, buffers and constants: a .safetensors file, the index.json of a sharded checkpoint, or a folder with either; without, "
+    "those of MODEL.pt2, or random ones");
 Text inputs("inputs", "FILE.safetensors", "One batch, for every step of a run without --data; without, a random one");
 Text save("save", "DIR", "Where to leave the trained weights, model.safetensors, and what --load needs beside them");
 Text load("load", "DIR", "Go on from what --save left, also on another accelerator");

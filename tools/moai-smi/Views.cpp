@@ -1,6 +1,7 @@
 //===- Views.cpp - A snapshot as tables and as JSON ------------------------===//
 #include "Views.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "moai/Support/CommandLine.h"
 #include "moai/Support/Table.h"
 #include "moai/Support/Terminal.h"
@@ -96,7 +97,7 @@ static void printProcesses(const View &view, const Snapshot &snapshot, llvm::raw
       continue;
     for (const JobState *job : row.jobs) {
       any = true;
-      table.addRow({absl::StrCat(row.index), absl::StrCat(job->id), absl::StrCat(job->pid), shortCommand(*job, columns),
+      table.addRow({absl::StrCat(row.index), absl::StrCat(job->id), absl::StrFormat("%7d", job->pid), shortCommand(*job, columns),
                     toMebibytes(job->bytesInUse())});
     }
   }
