@@ -170,7 +170,7 @@ absl::Status Training::explain(const absl::Status &status) const {
   if (!absl::IsResourceExhausted(status))
     return absl::Status(status.code(), absl::StrCat(request.model, ": ", status.message()));
   return absl::ResourceExhaustedError(
-      absl::StrCat(request.model, ": ", status.message(), "; ", adviseWhatFits(*forward, model->summary, planRequest, request)));
+      absl::StrCat(request.model, ": ", status.message(), "; ", describeWhatFits(*model->module, planRequest)));
 }
 
 TrainingOptions Training::options() const {
