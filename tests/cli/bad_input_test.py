@@ -447,7 +447,7 @@ class Run(BadInput):
         refuse(f"has no tensor '{norm}', which the graph needs", **{norm: None})
         refuse("the graph has no parameter for tensor 'param.more'", **{"param.more": ("F32", [1], 4)})
         refuse(f"tensor '{norm}' has the shape [32, 2], the graph takes [64]", **{norm: ("F32", [32, 2], 256)})
-        refuse(f"tensor '{norm}' is of type F16, the graph takes F32", **{norm: ("F16", [64], 128)})
+        refuse(f"tensor '{norm}' is of type F64, the graph takes F32", **{norm: ("F64", [64], 512)})
         refuse(f"tensor '{norm}' has 64 elements of 4 bytes in 252 bytes", **{norm: ("F32", [64], 252)})
         refuse("has no tensor 'input.labels', which the graph needs", "--inputs", **{"input.labels": None})
         refuse("the graph has no input for tensor 'input.more'", "--inputs", **{"input.more": ("I64", [1], 8)})

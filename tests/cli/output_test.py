@@ -2,6 +2,7 @@
 """What moai-plan prints and writes: the log, plan.json, determinism, and files that are whole or absent."""
 import json
 import re
+import resource
 import subprocess
 import unittest
 
@@ -179,6 +180,17 @@ class Run(TestCase):
         for prefix in ("grad.", "updated."):
             self.assertIn(prefix + "model.transformer.wte.weight", header)
             self.assertIn(prefix + "model.lm_head.weight", header)  # tied
+
+    def test_a_disk_that_is_full(self):
+        saved = self.folder / "step.safetensors"
+        saved.write_text("old")
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        # Python ignores the signal that would end the tool, and so does what it starts.
+        done = subprocess.run([TOOL.with_name("moai-run"), TINY, f"--save-step={saved}"], capture_output=True, text=True, preexec_fn=limit, restore_signals=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stderr, f"moai-run: error: {saved}: can't be written (File too large)\n")
+        self.assertEqual(saved.read_text(), "old")
+        self.assertEqual(sorted(self.folder.iterdir()), [saved])
 
     def test_standard_output_that_is_full(self):
         with open("/dev/full", "w") as full:

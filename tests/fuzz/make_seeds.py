@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes what the fuzz targets start from, made of tests/Inputs.
 
-  make_seeds.py pt2|safetensors FOLDER
+  make_seeds.py pt2|safetensors|data FOLDER
 """
 import json
 import struct
@@ -111,10 +111,32 @@ def safetensors_seeds():
     yield "shared", b"t" + bytes([8, 1]) + struct.pack("<3q", 0, 5, 0) + bytes(8)
 
 
+def data_seeds():
+    tokens = [1, 2, 3, 4, 5, 6]
+    yield "text", b"t" + bytes(tokens)
+    yield "ids", b"i1 2 3\n4, 5, 6\r\n"
+    yield "bin16", b"2" + struct.pack("<6H", *tokens)
+    yield "bin32", b"4" + struct.pack("<6I", *tokens)
+    for version, shape in ((1, "(6,)"), (2, "(2, 3)")):
+        header = f"{{'descr': '<i4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+        length = struct.pack("<H" if version == 1 else "<I", len(header))
+        yield f"npy{version}", b"n\x93NUMPY" + bytes([version, 0]) + length + header + struct.pack("<6i", *tokens)
+    header = {
+        "input.ids": {"dtype": "I64", "shape": [2, 2], "data_offsets": [0, 32]},
+        "labels": {"dtype": "U8", "shape": [2, 2], "data_offsets": [32, 36]},
+        "attention_mask": {"dtype": "BOOL", "shape": [2, 2], "data_offsets": [36, 40]},
+    }
+    text = json.dumps(header).encode()
+    yield "safetensors", b"s" + struct.pack("<Q", len(text)) + text + struct.pack("<4q", 1, 2, 3, 4) + bytes([1, 2, 3, 4, 1, 1, 1, 0])
+
+
+SEEDS = {"pt2": pt2_seeds, "safetensors": safetensors_seeds, "data": data_seeds}
+
+
 def main():
     target, folder = sys.argv[1], Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in pt2_seeds() if target == "pt2" else safetensors_seeds():
+    for name, content in SEEDS[target]():
         (folder / name).write_bytes(content)
 
 

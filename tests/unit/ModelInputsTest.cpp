@@ -83,4 +83,36 @@ TEST(ModelInputs, OfModelsOfImages) {
                           "labels I64[6] of [1]: targets below 7, -100 ignored", "shares F32[6, 7] of [1, 0]: other"));
 }
 
+// Embeddings of tokens by way of a block, of positions, of segments, and of `turns` out of a table that isn't trained; masks by name.
+TEST(ModelInputs, AreToldByNamesAndThroughBlocks) {
+  TestContext context;
+  auto module = mlir::parseSourceString<mlir::ModuleOp>(R"(
+module attributes {moai.binding = array<i64: 2, 5, 1, 1>} {
+func.func private @block(%table: !moai.tensor<[9, 4], f32>, %ids: !moai.tensor<[b, s], i64>) -> !moai.tensor<[b, s, 4], f32> {
+  %0 = moai.embedding %table, %ids {padding_index = -1 : i64} : (!moai.tensor<[9, 4], f32>, !moai.tensor<[b, s], i64>) -> !moai.tensor<[b, s, 4], f32>
+  return %0 : !moai.tensor<[b, s, 4], f32>
+}
+func.func @step(%table: !moai.tensor<[9, 4], f32> {moai.name = "w", moai.role = "parameter"},
+                %sines: !moai.tensor<[7, 4], f32> {moai.name = "sines", moai.role = "buffer"},
+                %ids: !moai.tensor<[b, s], i64> {moai.name = "ids", moai.role = "input"},
+                %mask: !moai.tensor<[b, s], f32> {moai.name = "attention_mask", moai.role = "input"},
+                %wide: !moai.tensor<[b, s, s], f32> {moai.name = "decoder_attention_mask", moai.role = "input"},
+                %places: !moai.tensor<[b, s], i64> {moai.name = "position_ids", moai.role = "input"},
+                %kinds: !moai.tensor<[b, s], i64> {moai.name = "token_type_ids", moai.role = "input"},
+                %turns: !moai.tensor<[b, s], i64> {moai.name = "turns", moai.role = "input"}) -> !moai.tensor<[b, s, 4], f32> {
+  %0 = func.call @block(%table, %ids) : (!moai.tensor<[9, 4], f32>, !moai.tensor<[b, s], i64>) -> !moai.tensor<[b, s, 4], f32>
+  %1 = moai.embedding %table, %places {padding_index = -1 : i64} : (!moai.tensor<[9, 4], f32>, !moai.tensor<[b, s], i64>) -> !moai.tensor<[b, s, 4], f32>
+  %2 = moai.embedding %table, %kinds {padding_index = -1 : i64} : (!moai.tensor<[9, 4], f32>, !moai.tensor<[b, s], i64>) -> !moai.tensor<[b, s, 4], f32>
+  %3 = moai.embedding %sines, %turns {padding_index = -1 : i64} : (!moai.tensor<[7, 4], f32>, !moai.tensor<[b, s], i64>) -> !moai.tensor<[b, s, 4], f32>
+  return %0 : !moai.tensor<[b, s, 4], f32>
+}
+})",
+                                                        &context);
+  ASSERT_TRUE(module);
+  EXPECT_THAT(describeAll(*module),
+              ElementsAre("ids I64[2, 5] of [1, 0]: tokens below 9", "attention_mask F32[2, 5] of [1, 0]: mask",
+                          "decoder_attention_mask F32[2, 5, 5] of [1, 0, 0]: other", "position_ids I64[2, 5] of [1, 0]: positions",
+                          "token_type_ids I64[2, 5] of [1, 0]: segments", "turns I64[2, 5] of [1, 0]: other"));
+}
+
 } // namespace

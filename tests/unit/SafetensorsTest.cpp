@@ -75,10 +75,10 @@ StoredTensors randomTensors(std::mt19937_64 &random) {
       for (int64_t &size : shape)
         size = static_cast<int64_t>(random() % 6);
       StoredTensor stored{type, Tensor(shape)};
-      bool isSigned = llvm::StringRef(type).starts_with("I") || llvm::StringRef(type).contains('F');
+      llvm::StringRef name(type);
+      bool isBool = name == "BOOL", isUnsigned = name.starts_with("U");
       for (double &value : stored.tensor.values)
-        value =
-            *type == 'B' && type[1] == 'O' ? static_cast<double>(random() % 2) : static_cast<double>(random() % 100) - (isSigned ? 50 : 0);
+        value = isBool ? static_cast<double>(random() % 2) : static_cast<double>(random() % 100) - (isUnsigned ? 0 : 50);
       tensors[absl::StrCat(type, ".", rank)] = std::move(stored);
     }
   return tensors;

@@ -38,10 +38,11 @@ public:
   /// Opens a file for a model's inputs; without a format, by its name and content: `.npy`, `.safetensors`, `.bin` (32 bits if every
   /// number of so many is an id of the model's, 16 otherwise), ids if nothing but numbers is in it, text otherwise.
   /// From tokens, an input of use Tokens gets the sample's, Targets the same (or, if it takes the next token, those one further on, for
-  /// which a sample then has one token more), Mask ones, Positions 0, 1, 2, ..., Segments zeros. One sentence that names the file, what was
-  /// found and what was expected: NotFound; InvalidArgument for a file without a whole sample, an id outside of the model's vocabulary
-  /// (with the sample and the place in it), lines of different lengths, a broken header, a tensor that is missing or of another shape or
-  /// type, an input that tokens don't tell.
+  /// which a sample then has one token more; in a line or row without it the last target is ignored), Mask ones, Positions 0, 1, 2, ...,
+  /// Segments zeros. Of inputs of several lengths the longest says what a sample is, shorter ones get its beginning.
+  /// One sentence that names the file, what was found and what was expected: NotFound; InvalidArgument for a file without a whole sample,
+  /// an id outside of the model's vocabulary (with the sample and the place in it, from 0), lines of different lengths, a broken header, a
+  /// tensor that is missing or of another shape or type, an input that tokens don't tell.
   static absl::StatusOr<std::unique_ptr<DataSource>> open(llvm::StringRef path, std::optional<DataFormat> format,
                                                           llvm::ArrayRef<ModelInput> inputs);
   /// The same of a file's bytes, which must outlive it; `path` is for its name and messages.
@@ -51,7 +52,8 @@ public:
   virtual int64_t numSamples() const = 0;
   /// `data.txt: 1,125 samples of 16 tokens (text, a byte a token)`.
   virtual std::string describe() const = 0;
-  /// The same for the same samples, another with near certainty for others: of what a checkpoint's place in the data is worth.
+  /// The same for the same samples (tokens in any format), another with near certainty for others: of what a checkpoint's place in the
+  /// data is worth.
   virtual uint64_t fingerprint() const = 0;
   /// The inputs for these samples, in this order; the numbers are below numSamples(). Inputs that no sample extends are taken whole.
   virtual Batch read(llvm::ArrayRef<int64_t> samples) const = 0;

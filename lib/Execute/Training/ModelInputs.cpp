@@ -21,12 +21,9 @@ static InputUse useByName(StringRef name) {
 }
 
 static bool isCausal(ModuleOp module) {
-  return module
-      .walk([](AttentionOp attention) {
-        bool sees = attention.getMask() != "causal" && attention.getMask() != "sliding_window";
-        return sees ? WalkResult::advance() : WalkResult::interrupt();
-      })
-      .wasInterrupted();
+  bool causal = false;
+  module.walk([&](AttentionOp attention) { causal |= attention.getMask() == "causal" || attention.getMask() == "sliding_window"; });
+  return causal;
 }
 
 // A table of sines, say, is a buffer or a constant.

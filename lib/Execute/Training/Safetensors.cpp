@@ -186,8 +186,8 @@ absl::StatusOr<StoredTensor> moai::decodeTensor(llvm::StringRef name, llvm::Stri
   auto load = [&](int64_t from, int64_t stride, size_t to, size_t many) {
     storage->load(bytes.data() + (offset + from) * static_cast<int64_t>(storage->width), stride, &stored.tensor.values[to], many);
   };
-  if (shape.empty() || llvm::ArrayRef<int64_t>(rowMajorStrides(shape)) == strides) {
-    load(0, 1, 0, count);
+  if (shape.empty()) {
+    load(0, 1, 0, 1);
     return stored;
   }
   size_t next = 0, row = shape.back();
