@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A project of its own finds an installed moai, links it and imports a model.
+"""A project of its own finds an installed moai, links it, imports a model, plans it and trains it.
 
   consumer_test.py BUILD_FOLDER CMAKE
 """
@@ -15,6 +15,7 @@ EXPECTED = """\
 devices 32, global batch 256
 candidates 16
 parameters 180800
+losses 6, falling
 """
 
 
@@ -36,7 +37,9 @@ def main():
         run(cmake, "-G", "Ninja", "-S", TESTS / "consumer", "-B", consumer, f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_CXX_FLAGS={flags}",
             "-DCMAKE_BUILD_TYPE=Release")
         run(cmake, "--build", consumer)
-        printed = run(consumer / "consumer", MODEL)
+        text = Path(folder) / "text.txt"
+        text.write_text("pack my box with five dozen liquor jugs. " * 100)
+        printed = run(consumer / "consumer", MODEL, text)
         if printed != EXPECTED:
             sys.exit(f"expected:\n{EXPECTED}\ngot:\n{printed}")
         tool = prefix / "bin/moai-plan"

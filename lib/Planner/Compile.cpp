@@ -12,6 +12,7 @@
 #include "moai/Support/File.h"
 #include <mutex>
 #include <oneapi/tbb/enumerable_thread_specific.h>
+#include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/task_arena.h>
 
@@ -113,6 +114,8 @@ absl::Status moai::compileCandidates(ModuleOp trainingGraph, const PlanRequest &
     oneapi::tbb::enumerable_thread_specific<std::unique_ptr<Worker>> workers;
     // The thread that waits here has a context with the graph already.
     workers.local() = std::make_unique<Worker>(trainingGraph, "", request);
+    // More than cores, where that is asked for.
+    oneapi::tbb::global_control allowed(oneapi::tbb::global_control::max_allowed_parallelism, threads);
     oneapi::tbb::task_arena arena(threads);
     arena.execute([&] {
       oneapi::tbb::parallel_for(

@@ -387,7 +387,7 @@ class Run(BadInput):
         self.refuse_run("--steps=0: expected a whole number of 1 or more", TINY, "--steps=0", code=2)
         self.refuse_run("--learning-rate=fast: expected a number", TINY, "--learning-rate=fast", code=2)
         self.refuse_run("--dtype=float8 is not known", TINY, "--dtype=float8", code=2)
-        self.refuse_run("--accelerator=h100 is not known; expected none", TINY, "--accelerator=h100", code=2)
+        self.refuse_run("--accelerator=h100 is for training on --data, or for --dry-run; give one of them, or none", TINY, "--accelerator=h100", code=2)
 
     def test_configuration(self):
         self.refuse_run("--config=stages=2: unknown configuration key 'stages'", TINY, "--config=stages=2")

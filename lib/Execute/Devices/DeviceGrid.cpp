@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <mutex>
+#include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/task_arena.h>
 #include <oneapi/tbb/task_group.h>
 
@@ -20,6 +21,7 @@ struct DeviceGrid::State {
   ExecuteOptions options;
   MLIRContext *context;
   bool guardsContext; ///< as long as this lives
+  std::optional<tbb::global_control> allowedThreads;
   KernelTable kernels;
   ParallelConfig config;
   std::vector<StageFacts> stages;
@@ -36,6 +38,9 @@ DeviceGrid::State::State(ModuleOp program, const ExecuteOptions &options)
       guardsContext(options.threads != 1 && !context->isMultithreadingEnabled()) {
   if (guardsContext)
     context->enableMultithreading();
+  // More than cores, where that is asked for.
+  if (options.threads > 1)
+    allowedThreads.emplace(tbb::global_control::max_allowed_parallelism, options.threads);
 }
 
 DeviceGrid::State::~State() {
