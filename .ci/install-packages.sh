@@ -11,6 +11,8 @@ packages=(
   libgtest-dev libgmock-dev libbenchmark-dev llvm-19-tools clang-format-19 python3
   # fuzz targets
   clang-19 libclang-rt-19-dev
+  # pictures of losses
+  gnuplot-nox
 )
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then

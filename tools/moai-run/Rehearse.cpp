@@ -131,6 +131,9 @@ void Rehearsal::run() {
     if (!waitUntil(static_cast<double>(step) * playback->seconds()))
       break;
     monitor->setSteps(step, steps);
+    // What frames have missed.
+    for (int64_t stage = 0; stage < config.numStages; ++stage)
+      peaks[stage] = playback->peakBytes(stage);
     bar.clear();
     if (step % request.logEvery == 0 || step == steps)
       printLine(absl::StrFormat("[Step %d/%d] (simulated) | Duration: %.2f | Throughput: %.2f %s", step, steps, playback->seconds(),
