@@ -1,8 +1,10 @@
 //===- DataBench.cpp - Samples read, and files of tensors ------------------===//
 #include "BenchModel.h"
 #include "benchmark/benchmark.h"
-#include "moai/Execute/DataSource.h"
-#include "moai/Execute/Safetensors.h"
+#include "mlir/Parser/Parser.h"
+#include "moai/Execute/Checkpoint.h"
+#include "moai/Passes/Pipelines.h"
+#include "moai/Planner/Planner.h"
 #include "moai/Support/File.h"
 #include "llvm/Support/FileSystem.h"
 
@@ -120,5 +122,43 @@ void readTensors(benchmark::State &state) {
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * kBytes);
 }
 BENCHMARK(readTensors)->Name("Data/read/safetensors")->Unit(benchmark::kMillisecond)->UseRealTime();
+
+// A whole checkpoint of a training on four devices: parameters of 64 MB, sharded with their two moments, joined, summed up and written, the
+// parameters a second time for others to read.
+void writeTraining(benchmark::State &state) {
+  constexpr int64_t kElements = kBytes / 4 / sizeof(float);
+  BenchContext context;
+  std::string vector = "!moai.tensor<[" + std::to_string(kElements) + "], f32>";
+  auto module = mlir::parseSourceString<mlir::ModuleOp>(
+      "module attributes {moai.binding = array<i64: 4, 1, 1, 1>} {\n"
+      "func.func @step(%x: !moai.tensor<[b, 1], f32> {moai.name = \"x\", moai.role = \"input\"}, %w: " +
+          vector +
+          " {moai.name = \"w\", moai.role = \"parameter\"}) -> !moai.tensor<[], f32> {\n"
+          "%0 = moai.elementwise %x, %w {kind = \"mul\"} : (!moai.tensor<[b, 1], f32>, " +
+          vector + ") -> !moai.tensor<[b, " + std::to_string(kElements) +
+          "], f32>\n%1 = moai.reduce %0 {dims = array<i64: 0, 1>, keep_dims = false, kind = \"mean\"} : (!moai.tensor<[b, " +
+          std::to_string(kElements) + "], f32>) -> !moai.tensor<[], f32>\nreturn %1 : !moai.tensor<[], f32>\n}\n}\n",
+      &context);
+  if (!module)
+    std::exit(1);
+  orDie(buildTrainingGraph(*module));
+  ModelTensors tensors(*module, {});
+  tensors.fillTheRest(0);
+  PlanRequest request;
+  request.accelerator = orDie(resolveAccelerator("h100:4"));
+  std::string reason;
+  auto program = compileCandidate(*module, orDie(parseConfig("data_parallel=4,zero=1")), request, reason);
+  if (!program)
+    std::exit(1);
+  TrainingRun run = orDie(TrainingRun::create(tensors, *program, {}));
+  llvm::SmallString<128> folder;
+  if (llvm::sys::fs::createUniqueDirectory("moai-bench", folder))
+    std::exit(1);
+  for (auto _ : state)
+    orDie(writeCheckpoint(folder, run, {}));
+  llvm::sys::fs::remove_directories(folder);
+  state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * kBytes);
+}
+BENCHMARK(writeTraining)->Name("Data/write/checkpoint")->Unit(benchmark::kMillisecond)->UseRealTime();
 
 } // namespace

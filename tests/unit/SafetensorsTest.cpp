@@ -2,6 +2,7 @@
 #include "TestFolder.h"
 #include "absl/strings/str_cat.h"
 #include "llvm/Support/Endian.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include <random>
@@ -186,6 +187,47 @@ TEST(Safetensors, DecodesStridedTensors) {
   EXPECT_EQ(refusal({2}, {-1}, 3), "tensor 't' has a negative size or stride");
   EXPECT_EQ(refusal({-2}, {1}, 0), "tensor 't' has a negative size or stride");
   EXPECT_EQ(refusal({INT64_MAX, 2}, {1, 1}, 0), "tensor 't' has more elements than can be counted");
+}
+
+// Tensors of all widths, in pieces, around the borders of the blocks that are summed up.
+TEST(Safetensors, ChecksumIsOfEveryByte) {
+  TestFolder folder;
+  StoredTensors tensors;
+  int64_t size = 1;
+  for (const char *type : {"U8", "F64", "BF16", "F32", "U8", "I64", "F16"}) {
+    StoredTensor stored{type, Tensor(llvm::ArrayRef<int64_t>{size})};
+    for (int64_t i = 0; i < size; ++i)
+      stored.tensor.values[i] = static_cast<double>(i * 7 % 100);
+    tensors[std::to_string(tensors.size()) + type] = stored;
+    size = size * 13 + 5;
+  }
+  TensorViews views = viewsOf(tensors);
+  for (auto &[name, view] : views) { // every second tensor in three pieces
+    TensorView::Piece whole = view.pieces.front();
+    if (whole.count < 3)
+      continue;
+    int64_t third = whole.count / 3;
+    view.pieces = {{whole.tensor, 0, third}, {whole.tensor, third, third}, {whole.tensor, 2 * third, whole.count - 2 * third}};
+    EXPECT_EQ(view.read().tensor.values, tensors[name].tensor.values);
+  }
+  ASSERT_EQ(writeTensorViews(folder.path("t"), views, {{"key", "value"}}, /*withChecksum=*/true), absl::OkStatus());
+  auto buffer = llvm::MemoryBuffer::getFile(folder.path("t"), false, false);
+  ASSERT_TRUE(buffer);
+  std::string good = (*buffer)->getBuffer().str();
+  auto file = SafetensorsFile::parse(good, "t");
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_TRUE(file->hasGoodChecksum());
+  for (const auto &[name, stored] : tensors)
+    EXPECT_EQ(SafetensorsFile::read(file->entries().at(name)).tensor.values, stored.tensor.values) << name;
+  for (size_t i = 0; i < 300; ++i) {
+    std::string bad = good;
+    size_t at = i < 100 ? 8 + i * 5 : good.size() - 1 - i * i * 97 % (good.size() - 700);
+    bad[at] = static_cast<char>(bad[at] ^ 4);
+    auto damaged = SafetensorsFile::parse(bad, "t");
+    EXPECT_FALSE(damaged.ok() && damaged->hasGoodChecksum()) << "byte " << at;
+  }
+  ASSERT_EQ(writeSafetensors(folder.path("t"), tensors), absl::OkStatus());
+  EXPECT_FALSE(SafetensorsFile::open(folder.path("t"))->hasGoodChecksum());
 }
 
 } // namespace

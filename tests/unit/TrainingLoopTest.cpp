@@ -1,10 +1,9 @@
 // Trainings: batches in their order, learning rates, evaluation, stopping, checkpoints that go on anywhere, devices that are too small.
 #include "moai/Execute/TrainingLoop.h"
+#include "TestFolder.h"
 #include "TestModel.h"
-#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include <cmath>
-#include <fstream>
 
 using namespace moai;
 using ::testing::ElementsAre;
@@ -78,16 +77,6 @@ public:
   int64_t stopAfter = -1;
 };
 
-class TemporaryFolder {
-public:
-  TemporaryFolder() { EXPECT_FALSE(llvm::sys::fs::createUniqueDirectory("moai-training", path)); }
-  ~TemporaryFolder() { llvm::sys::fs::remove_directories(path); }
-  std::string operator/(const char *name) const { return (path + "/" + name).str(); }
-
-private:
-  llvm::SmallString<128> path;
-};
-
 std::string contentOf(const std::string &path) {
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false);
   EXPECT_TRUE(buffer) << path;
@@ -149,7 +138,7 @@ TEST(TrainingLoop, MultipliesTheLearningRate) {
     trainee.stopAfter = 2;
     EXPECT_TRUE(trainee.train(CountedTokens(40, 16), options).ok());
     const Tensor &before = *trainee.tensors.find("model.transformer.wpe.weight")->tensor;
-    Tensor after = trainee.run->weights().at("model.transformer.wpe.weight").tensor;
+    Tensor after = trainee.run->weights().at("model.transformer.wpe.weight").read().tensor;
     double squares = 0;
     for (size_t i = 0; i < after.values.size(); ++i)
       squares += (after.values[i] - before.values[i]) * (after.values[i] - before.values[i]);
@@ -182,8 +171,8 @@ TEST(TrainingLoop, EvaluatesWithoutDropoutAndWithoutATrace) {
   ASSERT_EQ(with->evaluations.size(), 2u); // after steps 2 and 4, once each
   EXPECT_EQ(with->evaluations[1].first, 4);
   EXPECT_EQ(with->losses(), without->losses());
-  EXPECT_EQ(with->run->trainingState().at("second_moment.model.transformer.wpe.weight").tensor.values,
-            without->run->trainingState().at("second_moment.model.transformer.wpe.weight").tensor.values);
+  EXPECT_EQ(with->run->trainingState().at("second_moment.model.transformer.wpe.weight").read().tensor.values,
+            without->run->trainingState().at("second_moment.model.transformer.wpe.weight").read().tensor.values);
   for (size_t i = 0; i < 2; ++i)
     EXPECT_NEAR(split->evaluations[i].second, with->evaluations[i].second, 1e-5);
   // Two whole batches of the 21 samples, each evaluated by hand: no draw of a dropout is in them.
@@ -208,16 +197,16 @@ TEST(TrainingLoop, RefusesTooLittleToEvaluate) {
 }
 
 TEST(TrainingLoop, StopsBetweenStepsAndSaves) {
-  TemporaryFolder folder;
+  TestFolder folder;
   Trainee trainee("");
   trainee.stopAfter = 2;
   TrainingOptions options = steps(5);
-  options.saveFolder = folder / "stopped";
+  options.saveFolder = folder.path("stopped");
   auto outcome = trainee.train(CountedTokens(40, 16), options);
   ASSERT_TRUE(outcome.ok()) << outcome.status();
   EXPECT_TRUE(outcome->wasStopped);
   EXPECT_EQ(outcome->step, 2);
-  auto checkpoint = readCheckpoint(folder / "stopped");
+  auto checkpoint = readCheckpoint(folder.path("stopped"));
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   EXPECT_EQ(checkpoint->progress.step, 2);
   EXPECT_EQ(checkpoint->progress.samples, 16);
@@ -239,8 +228,9 @@ TEST(TrainingLoop, SaysThatPartsCountUnequally) {
     Trainee trainee(config);
     ASSERT_TRUE(trainee.train(HalfIgnored(40, 16), steps(2)).ok());
     ASSERT_EQ(trainee.warnings.size(), warns ? 1u : 0u) << config;
-    if (warns)
+    if (warns) {
       EXPECT_THAT(trainee.warnings[0], HasSubstr("unequal numbers of labels that count in 'labels'"));
+    }
   }
 }
 
@@ -256,7 +246,7 @@ struct Resumed {
 class Resume : public ::testing::TestWithParam<Resumed> {};
 
 TEST_P(Resume, EndsAsIfNothingHadHappened) {
-  TemporaryFolder folder;
+  TestFolder folder;
   auto [optimizer, first, second] = GetParam();
   bool isSame = llvm::StringRef(first) == second;
   CountedTokens data(13, 16);
@@ -266,17 +256,17 @@ TEST_P(Resume, EndsAsIfNothingHadHappened) {
   execute.seed = 4;
 
   Trainee whole(first, "tiny-gpt2-dropout", execute, optimizer);
-  options.saveFolder = folder / "whole";
+  options.saveFolder = folder.path("whole");
   ASSERT_TRUE(whole.train(data, options).ok());
 
   Trainee before(first, "tiny-gpt2-dropout", execute, optimizer);
   before.stopAfter = 3;
-  options.saveFolder = folder / "resumed";
+  options.saveFolder = folder.path("resumed");
   ASSERT_TRUE(before.train(data, options).ok());
-  ASSERT_NE(contentOf(folder / "resumed/model.safetensors"), contentOf(folder / "whole/model.safetensors"));
+  ASSERT_NE(contentOf(folder.path("resumed/model.safetensors")), contentOf(folder.path("whole/model.safetensors")));
 
   Trainee after(second, "tiny-gpt2-dropout", execute, optimizer);
-  auto checkpoint = readCheckpoint(folder / "resumed");
+  auto checkpoint = readCheckpoint(folder.path("resumed"));
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   ASSERT_EQ(after.run->restore(checkpoint->state, checkpoint->progress.step), absl::OkStatus());
   ASSERT_TRUE(after.train(data, options, checkpoint->progress).ok());
@@ -287,7 +277,7 @@ TEST_P(Resume, EndsAsIfNothingHadHappened) {
   if (!isSame)
     return;
   for (const char *file : {"model.safetensors", "training.safetensors"})
-    EXPECT_EQ(contentOf((folder / "resumed/") + file), contentOf((folder / "whole/") + file)) << file;
+    EXPECT_EQ(contentOf((folder.path("resumed/")) + file), contentOf((folder.path("whole/")) + file)) << file;
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -302,8 +292,8 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(Checkpoint, KeepsMasters) {
   Trainee trainee("data_parallel=2,zero=1", "tiny-gpt2", {}, "adamw,parameter=bf16,master=f32,state=f32");
   ASSERT_TRUE(trainee.train(CountedTokens(16, 16), steps(1)).ok());
-  StoredTensors state = trainee.run->trainingState();
-  const StoredTensor &master = state.at("parameter.model.transformer.wpe.weight");
+  TensorViews state = trainee.run->trainingState();
+  StoredTensor master = state.at("parameter.model.transformer.wpe.weight").read();
   EXPECT_EQ(master.type, "F32");
   bool hasMore = llvm::any_of(master.tensor.values, [](double value) {
     std::vector<double> rounded{value};
@@ -321,17 +311,17 @@ protected:
   void SetUp() override {
     Trainee trainee("");
     TrainingOptions options = steps(1);
-    options.saveFolder = folder / "saved";
+    options.saveFolder = folder.path("saved");
     ASSERT_TRUE(trainee.train(CountedTokens(16, 16), options).ok());
     good = contentOf(file());
   }
-  std::string file() const { return folder / "saved/training.safetensors"; }
+  std::string file() const { return folder.path("saved/training.safetensors"); }
   std::string readAfter(const std::string &content) {
     std::ofstream(file(), std::ios::binary).write(content.data(), static_cast<std::streamsize>(content.size()));
-    auto checkpoint = readCheckpoint(folder / "saved");
+    auto checkpoint = readCheckpoint(folder.path("saved"));
     return checkpoint.ok() ? "" : std::string(checkpoint.status().message());
   }
-  TemporaryFolder folder;
+  TestFolder folder;
   std::string good;
 };
 
@@ -360,14 +350,14 @@ TEST_F(SavedCheckpoint, IsRefusedIfItIsNewer) {
 }
 
 TEST_F(SavedCheckpoint, IsRefusedIfItIsNone) {
-  auto missing = readCheckpoint(folder / "nowhere");
+  auto missing = readCheckpoint(folder.path("nowhere"));
   EXPECT_TRUE(absl::IsNotFound(missing.status()));
   EXPECT_THAT(std::string(missing.status().message()), HasSubstr("nowhere/training.safetensors: there is none"));
-  EXPECT_THAT(readAfter(contentOf(folder / "saved/model.safetensors")), HasSubstr("is no checkpoint of a training"));
+  EXPECT_THAT(readAfter(contentOf(folder.path("saved/model.safetensors"))), HasSubstr("is no checkpoint of a training"));
 }
 
 TEST_F(SavedCheckpoint, BelongsToItsTraining) {
-  auto checkpoint = readCheckpoint(folder / "saved");
+  auto checkpoint = readCheckpoint(folder.path("saved"));
   ASSERT_TRUE(checkpoint.ok());
   Trainee other("", "tiny-llama");
   EXPECT_THAT(std::string(other.run->restore(checkpoint->state, 1).message()), HasSubstr("has no tensor 'parameter."));

@@ -18,6 +18,24 @@ struct StoredTensor {
 };
 using StoredTensors = std::map<std::string, StoredTensor>;
 
+/// A tensor to be written, in pieces that lie elsewhere one after the other: as shards of devices are, joined without a copy.
+struct TensorView {
+  struct Piece {
+    std::shared_ptr<const Tensor> tensor;
+    int64_t begin = 0, count = 0; ///< elements
+  };
+  std::string type; ///< in which it is written, rounded
+  llvm::SmallVector<int64_t, 4> shape;
+  std::vector<Piece> pieces;
+
+  /// Its numbers, as they would be read back.
+  StoredTensor read() const;
+};
+using TensorViews = std::map<std::string, TensorView>;
+
+/// The same tensors, which must outlive the views.
+TensorViews viewsOf(const StoredTensors &tensors);
+
 /// Whether every number of a stored type is one of the other as well, so that it may stand for it: a narrower floating type, and
 /// any integer type for any other, as indices fit.
 bool mayStandFor(llvm::StringRef storedType, llvm::StringRef type);
@@ -49,8 +67,12 @@ public:
   static void readElements(const Entry &entry, int64_t first, int64_t count, double *to);
   StoredTensors readAll() const;
 
+  /// Whether the file has the checksum that writeSafetensors adds where it is asked to, and it is that of all its other bytes.
+  bool hasGoodChecksum() const;
+
 private:
   std::unique_ptr<llvm::MemoryBuffer> buffer; ///< null if the bytes are another's
+  llvm::StringRef header, data;
   std::map<std::string, Entry> tensors;
   std::map<std::string, std::string> facts;
 };
@@ -66,7 +88,10 @@ absl::StatusOr<StoredTensor> decodeTensor(llvm::StringRef name, llvm::StringRef 
                                           llvm::ArrayRef<int64_t> strides, int64_t offset, llvm::StringRef bytes);
 
 /// Writes the tensors in the order of their names, whole or not at all, and returns once the disk has them. The same tensors and metadata
-/// give the same bytes.
+/// give the same bytes. `withChecksum` adds a last tensor, `~checksum`, over all that comes before it.
+absl::Status writeTensorViews(llvm::StringRef path, const TensorViews &tensors, const std::map<std::string, std::string> &metadata = {},
+                              bool withChecksum = false);
+/// The same of tensors in memory.
 absl::Status writeSafetensors(llvm::StringRef path, const StoredTensors &tensors, const std::map<std::string, std::string> &metadata = {});
 
 } // namespace moai

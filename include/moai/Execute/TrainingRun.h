@@ -34,12 +34,12 @@ public:
   /// `updated.NAME` of every parameter, under every name, and `updated_buffer.NAME` of every buffer that steps change.
   StoredTensors state() const;
   /// Every parameter, also those that aren't trained, and every buffer that steps change, in the graph's types under each of their plain
-  /// names.
-  StoredTensors weights() const;
+  /// names. Nothing is copied; what was viewed stays as it is.
+  TensorViews weights() const;
 
   /// All that the next steps depend on, whole: `parameter.NAME`, in the type of its master where it has one, `first_moment.NAME`,
-  /// `second_moment.NAME`, and `buffer.NAME` of buffers that steps change. Numbers are exact.
-  StoredTensors trainingState() const;
+  /// `second_moment.NAME`, and `buffer.NAME` of buffers that steps change. Numbers are exact. The same otherwise.
+  TensorViews trainingState() const;
   /// Goes on from such a state, after so many steps: the next one is the one that would have followed, to the bit under the same
   /// configuration and to rounding under any other. InvalidArgument, naming the tensor, if the state is not of this model and optimizer;
   /// nothing is changed then.
@@ -58,8 +58,8 @@ private:
   /// What the devices of a stage hold of an argument, by replica, as whole tensors by name.
   using Parts = std::vector<std::shared_ptr<const Tensor>>;
   std::vector<std::pair<const ModelTensor *, Tensor>> join(const DeviceGrid::Argument &argument, const Parts &parts) const;
-  /// The same of the argument with that number.
-  std::vector<std::pair<const ModelTensor *, Tensor>> gather(int64_t stage, size_t argument) const;
+  /// The same of the argument with that number, where it lies, in its own type.
+  std::vector<std::pair<const ModelTensor *, TensorView>> view(int64_t stage, size_t argument) const;
   /// The name under which the tensors of an argument stand in a training state, without a prefix for those that don't; empty then.
   static llvm::StringRef statePrefix(const DeviceGrid::Argument &argument);
 

@@ -4,37 +4,19 @@
 #include "moai/Support/File.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/xxhash.h"
 
 using namespace moai;
 
 using Metadata = std::map<std::string, std::string>;
 
-static constexpr const char *kFormat = "moai-training", *kChecksum = "checksum";
+static constexpr const char *kFormat = "moai-training";
 static constexpr int64_t kVersion = 1;
 
 static std::string trainingFile(llvm::StringRef folder) { return (folder + "/training.safetensors").str(); }
 
-// Over names, types, shapes, numbers and all facts but itself: whatever a byte of the file says.
-static std::string checksumOf(const Metadata &metadata, const StoredTensors &tensors) {
-  std::string facts;
-  for (const auto &[key, value] : metadata)
-    if (key != kChecksum)
-      absl::StrAppend(&facts, key, "=", value, "\n");
-  for (const auto &[name, stored] : tensors) {
-    absl::StrAppend(&facts, name, " ", stored.type);
-    for (int64_t size : stored.tensor.shape)
-      absl::StrAppend(&facts, " ", size);
-    const char *bytes = reinterpret_cast<const char *>(stored.tensor.values.data());
-    absl::StrAppend(&facts, " ", llvm::xxh3_64bits(llvm::StringRef(bytes, stored.tensor.values.size() * sizeof(double))), "\n");
-  }
-  return absl::StrCat(llvm::xxh3_64bits(facts));
-}
-
 absl::Status moai::writeCheckpoint(llvm::StringRef folder, const TrainingRun &run, const TrainingProgress &progress) {
   if (absl::Status status = createFolder(folder); !status.ok())
     return status;
-  StoredTensors state = run.trainingState();
   Metadata metadata = {{"format", kFormat},
                        {"version", absl::StrCat(kVersion)},
                        {"step", absl::StrCat(progress.step)},
@@ -43,10 +25,9 @@ absl::Status moai::writeCheckpoint(llvm::StringRef folder, const TrainingRun &ru
                        {"shuffled", absl::StrCat(progress.isShuffled)},
                        {"data", absl::StrCat(progress.dataFingerprint)},
                        {"optimizer", progress.optimizer}};
-  metadata[kChecksum] = checksumOf(metadata, state);
-  if (absl::Status status = writeSafetensors(trainingFile(folder), state, metadata); !status.ok())
+  if (absl::Status status = writeTensorViews(trainingFile(folder), run.trainingState(), metadata, /*withChecksum=*/true); !status.ok())
     return status;
-  return writeSafetensors((folder + "/model.safetensors").str(), run.weights());
+  return writeTensorViews((folder + "/model.safetensors").str(), run.weights());
 }
 
 template <typename T> static bool readNumber(const Metadata &metadata, const char *key, T &value) {
@@ -74,10 +55,10 @@ absl::StatusOr<Checkpoint> moai::readCheckpoint(llvm::StringRef folder) {
   unsigned isShuffled = 0;
   bool isWhole = readNumber(metadata, "step", progress.step) && readNumber(metadata, "samples", progress.samples) &&
                  readNumber(metadata, "seed", progress.seed) && readNumber(metadata, "shuffled", isShuffled) &&
-                 readNumber(metadata, "data", progress.dataFingerprint) && metadata.count("optimizer") && metadata.count(kChecksum);
-  checkpoint.state = file->readAll();
-  if (!isWhole || checksumOf(metadata, checkpoint.state) != metadata.at(kChecksum))
+                 readNumber(metadata, "data", progress.dataFingerprint) && metadata.count("optimizer");
+  if (!isWhole || !file->hasGoodChecksum())
     return wrong("is damaged: its checksum is another than that of its content; take another checkpoint");
+  checkpoint.state = file->readAll();
   progress.isShuffled = isShuffled != 0;
   progress.optimizer = metadata.at("optimizer");
   return checkpoint;

@@ -7,6 +7,7 @@
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/JSON.h"
+#include "llvm/Support/xxhash.h"
 
 using namespace moai;
 namespace json = llvm::json;
@@ -103,6 +104,8 @@ absl::StatusOr<SafetensorsFile> SafetensorsFile::parse(llvm::StringRef bytes, ll
   }
   if (absl::Status status = checkOverlap(file.tensors); !status.ok())
     return wrong(status.message());
+  file.header = bytes.substr(8, length);
+  file.data = bytes.drop_front(8 + length);
   return file;
 }
 
@@ -202,7 +205,93 @@ absl::StatusOr<StoredTensor> moai::decodeTensor(llvm::StringRef name, llvm::Stri
 // Writing
 //===----------------------------------------------------------------------===//
 
-static std::string describeTensors(const StoredTensors &tensors, const std::map<std::string, std::string> &metadata) {
+TensorViews moai::viewsOf(const StoredTensors &tensors) {
+  TensorViews views;
+  for (const auto &[name, stored] : tensors)
+    // Not owned.
+    views[name] = {stored.type,
+                   stored.tensor.shape,
+                   {{std::shared_ptr<const Tensor>(std::shared_ptr<void>(), &stored.tensor), 0, stored.tensor.size()}}};
+  return views;
+}
+
+StoredTensor TensorView::read() const {
+  StoredTensor stored{type, Tensor(shape)};
+  const ElementStorage *storage = findStorage(type);
+  std::vector<char> bytes;
+  double *to = stored.tensor.values.data();
+  for (const Piece &piece : pieces) {
+    bytes.resize(piece.count * storage->width);
+    storage->store(piece.tensor->values.data() + piece.begin, bytes.data(), piece.count);
+    storage->load(bytes.data(), 1, to, piece.count);
+    to += piece.count;
+  }
+  return stored;
+}
+
+// Sorts behind every name there is.
+static constexpr const char *kChecksumName = "~checksum";
+
+namespace {
+/// Over the header and the data, block by block.
+class Checksum {
+public:
+  explicit Checksum(llvm::StringRef header) { add(header); }
+  void add(llvm::StringRef block) {
+    char hash[8];
+    llvm::support::endian::write64le(hash, llvm::xxh3_64bits(block));
+    hashes.append(hash, sizeof hash);
+  }
+  std::string get() const {
+    std::string sum(8, '\0');
+    llvm::support::endian::write64le(sum.data(), llvm::xxh3_64bits(hashes));
+    return sum;
+  }
+  static constexpr size_t kBlock = 1 << 18;
+
+private:
+  std::string hashes;
+};
+
+/// Bytes that are written, and summed up, in blocks.
+class BlockWriter {
+public:
+  BlockWriter(llvm::raw_ostream &os, Checksum &checksum) : os(os), checksum(checksum) { block.reserve(Checksum::kBlock + sizeof(double)); }
+
+  void write(const TensorView &tensor) {
+    const ElementStorage *storage = findStorage(tensor.type);
+    for (const TensorView::Piece &piece : tensor.pieces) {
+      llvm::ArrayRef<double> rest = llvm::ArrayRef(piece.tensor->values).slice(piece.begin, piece.count);
+      while (!rest.empty()) {
+        // Up to the block's end, or into the last element that lies across it.
+        size_t at = block.size(), count = std::min(rest.size(), (Checksum::kBlock - at + storage->width - 1) / storage->width);
+        block.resize(at + count * storage->width);
+        storage->store(rest.data(), block.data() + at, count);
+        rest = rest.drop_front(count);
+        if (block.size() >= Checksum::kBlock)
+          put(Checksum::kBlock);
+      }
+    }
+  }
+  void flush() {
+    if (!block.empty())
+      put(block.size());
+  }
+
+private:
+  void put(size_t size) {
+    checksum.add(llvm::StringRef(block).take_front(size));
+    os.write(block.data(), size);
+    block.erase(0, size);
+  }
+
+  llvm::raw_ostream &os;
+  Checksum &checksum;
+  std::string block;
+};
+} // namespace
+
+static std::string describeTensors(const TensorViews &tensors, const std::map<std::string, std::string> &metadata, bool withChecksum) {
   json::Object header;
   if (!metadata.empty()) {
     json::Object facts;
@@ -211,12 +300,13 @@ static std::string describeTensors(const StoredTensors &tensors, const std::map<
     header["__metadata__"] = std::move(facts);
   }
   int64_t begin = 0;
-  for (const auto &[name, stored] : tensors) {
-    int64_t end = begin + stored.tensor.size() * static_cast<int64_t>(findStorage(stored.type)->width);
-    header[name] =
-        json::Object{{"dtype", stored.type}, {"shape", json::Array(stored.tensor.shape)}, {"data_offsets", json::Array{begin, end}}};
+  for (const auto &[name, tensor] : tensors) {
+    int64_t end = begin + Tensor::countElements(tensor.shape) * static_cast<int64_t>(findStorage(tensor.type)->width);
+    header[name] = json::Object{{"dtype", tensor.type}, {"shape", json::Array(tensor.shape)}, {"data_offsets", json::Array{begin, end}}};
     begin = end;
   }
+  if (withChecksum)
+    header[kChecksumName] = json::Object{{"dtype", "U8"}, {"shape", json::Array{8}}, {"data_offsets", json::Array{begin, begin + 8}}};
   std::string text;
   llvm::raw_string_ostream(text) << json::Value(std::move(header));
   // The data begins at a multiple of eight.
@@ -224,25 +314,34 @@ static std::string describeTensors(const StoredTensors &tensors, const std::map<
   return text;
 }
 
-absl::Status moai::writeSafetensors(llvm::StringRef path, const StoredTensors &tensors,
-                                    const std::map<std::string, std::string> &metadata) {
+absl::Status moai::writeTensorViews(llvm::StringRef path, const TensorViews &tensors, const std::map<std::string, std::string> &metadata,
+                                    bool withChecksum) {
   return writeFile(path, [&](llvm::raw_ostream &os) {
-    std::string header = describeTensors(tensors, metadata);
+    std::string header = describeTensors(tensors, metadata, withChecksum);
     char length[8];
     llvm::support::endian::write64le(length, header.size());
     os.write(length, sizeof length) << header;
-    // What is encoded at a time stays in the cache.
-    constexpr size_t kElements = 1 << 15;
-    std::vector<char> bytes(kElements * sizeof(double));
-    for (const auto &[name, stored] : tensors) {
-      const ElementStorage *storage = findStorage(stored.type);
-      llvm::ArrayRef<double> rest = stored.tensor.values;
-      while (!rest.empty()) {
-        size_t count = std::min(rest.size(), kElements);
-        storage->store(rest.data(), bytes.data(), count);
-        os.write(bytes.data(), count * storage->width);
-        rest = rest.drop_front(count);
-      }
-    }
+    Checksum checksum(header);
+    BlockWriter writer(os, checksum);
+    for (const auto &[name, tensor] : tensors)
+      writer.write(tensor);
+    writer.flush();
+    if (withChecksum)
+      os << checksum.get();
   });
+}
+
+absl::Status moai::writeSafetensors(llvm::StringRef path, const StoredTensors &tensors,
+                                    const std::map<std::string, std::string> &metadata) {
+  return writeTensorViews(path, viewsOf(tensors), metadata);
+}
+
+bool SafetensorsFile::hasGoodChecksum() const {
+  auto stored = tensors.find(kChecksumName);
+  if (stored == tensors.end() || stored->second.bytes.end() != data.end() || stored->second.bytes.size() != 8)
+    return false;
+  Checksum checksum(header);
+  for (llvm::StringRef rest = data.drop_back(8); !rest.empty(); rest = rest.drop_front(std::min(rest.size(), Checksum::kBlock)))
+    checksum.add(rest.take_front(Checksum::kBlock));
+  return checksum.get() == stored->second.bytes;
 }

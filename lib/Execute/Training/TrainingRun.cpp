@@ -112,11 +112,25 @@ std::vector<std::pair<const ModelTensor *, Tensor>> TrainingRun::join(const Devi
   return whole;
 }
 
-std::vector<std::pair<const ModelTensor *, Tensor>> TrainingRun::gather(int64_t stage, size_t number) const {
-  Parts parts;
-  for (int64_t replica = 0; replica < grid->config().dataParallel; ++replica)
-    parts.push_back(grid->get(stage * grid->config().dataParallel + replica, number));
-  return join(grid->arguments(stage)[number], parts);
+std::vector<std::pair<const ModelTensor *, TensorView>> TrainingRun::view(int64_t stage, size_t number) const {
+  const DeviceGrid::Argument &argument = grid->arguments(stage)[number];
+  std::string type = grid->computesInDouble() ? "F64" : storedTypeOf(argument.elementType);
+  int64_t first = stage * grid->config().dataParallel, at = 0;
+  std::vector<std::pair<const ModelTensor *, TensorView>> views;
+  for (const std::string &name : argument.names) {
+    const ModelTensor *tensor = model->find(name);
+    TensorView view{type, tensor->tensor->shape, {}};
+    if (!argument.isShard)
+      view.pieces.push_back({grid->get(first, number), 0, tensor->tensor->size()});
+    // All tensors lie one after the other in the shards.
+    for (int64_t end = at + tensor->tensor->size(); argument.isShard && at < end;) {
+      int64_t length = argument.shape.front(), begin = at % length, count = std::min(end - at, length - begin);
+      view.pieces.push_back({grid->get(first + at / length, number), begin, count});
+      at += count;
+    }
+    views.push_back({tensor, std::move(view)});
+  }
+  return views;
 }
 
 void TrainingRun::store(StoredTensors &into, StringRef prefix, const ModelTensor &tensor, Tensor content) const {
@@ -163,22 +177,29 @@ StoredTensors TrainingRun::state() const {
   for (int64_t stage = 0; stage < grid->config().numStages; ++stage)
     for (auto [number, argument] : llvm::enumerate(grid->arguments(stage)))
       if (isChangedBuffer(argument) || (isParameter(argument) && argument.isUpdated))
-        for (auto &[tensor, content] : gather(stage, number))
-          store(tensors, isChangedBuffer(argument) ? "updated_buffer." : "updated.", *tensor, std::move(content));
+        for (auto &[tensor, content] : view(stage, number))
+          store(tensors, isChangedBuffer(argument) ? "updated_buffer." : "updated.", *tensor, content.read().tensor);
   return tensors;
 }
 
-StoredTensors TrainingRun::weights() const {
-  StoredTensors tensors;
+TensorViews TrainingRun::weights() const {
+  TensorViews views;
+  auto add = [&](const ModelTensor &tensor, TensorView view) {
+    if (!grid->computesInDouble())
+      view.type = tensor.type;
+    for (const std::string &alias : tensor.aliases)
+      views[alias] = view;
+    views[tensor.name] = std::move(view);
+  };
   for (const ModelTensor &tensor : model->all())
     if (tensor.role == "frozen")
-      store(tensors, "", tensor, *tensor.tensor);
+      add(tensor, {tensor.type, tensor.tensor->shape, {{tensor.tensor, 0, tensor.tensor->size()}}});
   for (int64_t stage = 0; stage < grid->config().numStages; ++stage)
     for (auto [number, argument] : llvm::enumerate(grid->arguments(stage)))
       if (isChangedBuffer(argument) || (isParameter(argument) && argument.isUpdated))
-        for (auto &[tensor, content] : gather(stage, number))
-          store(tensors, "", *tensor, std::move(content));
-  return tensors;
+        for (auto &[tensor, content] : view(stage, number))
+          add(*tensor, std::move(content));
+  return views;
 }
 
 StringRef TrainingRun::statePrefix(const DeviceGrid::Argument &argument) {
@@ -187,20 +208,19 @@ StringRef TrainingRun::statePrefix(const DeviceGrid::Argument &argument) {
   return argument.role == "master_parameter" ? "parameter" : StringRef(argument.role);
 }
 
-// A parameter beside its master is that, rounded.
-StoredTensors TrainingRun::trainingState() const {
-  StoredTensors tensors;
+// A parameter beside its master is that, rounded; a tied one is the same on all its stages.
+TensorViews TrainingRun::trainingState() const {
+  TensorViews views;
   for (bool isMaster : {true, false})
     for (int64_t stage = 0; stage < grid->config().numStages; ++stage)
       for (auto [number, argument] : llvm::enumerate(grid->arguments(stage))) {
         StringRef prefix = statePrefix(argument);
         if (prefix.empty() || isMaster != (argument.role == "master_parameter"))
           continue;
-        std::string type = grid->computesInDouble() ? "F64" : storedTypeOf(argument.elementType);
-        for (auto &[tensor, content] : gather(stage, number))
-          tensors.try_emplace(absl::StrCat(prefix.str(), ".", tensor->name), StoredTensor{type, std::move(content)});
+        for (auto &[tensor, content] : view(stage, number))
+          views.try_emplace(absl::StrCat(prefix.str(), ".", tensor->name), std::move(content));
       }
-  return tensors;
+  return views;
 }
 
 absl::Status TrainingRun::restore(const StoredTensors &state, int64_t steps) {
