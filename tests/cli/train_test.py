@@ -118,11 +118,11 @@ class SplitRuns(TrainingTestCase):
               ("--config=num_stages=4,num_micro_batches=8,recomputation=full",))
 
     def check(self, splits=SPLITS, **options):
-        one = self.train("--steps=6", "--seed=3", "--accelerator=none", "--precision=exported", **options)
+        one = self.train("--steps=4", "--seed=3", "--accelerator=none", "--precision=exported", **options)
         self.assertLess(one.losses[-1], one.losses[0])
         for split in splits:
             with self.subTest(split=split):
-                done = self.train("--steps=6", "--seed=3", "--precision=exported", *split, **options)
+                done = self.train("--steps=4", "--seed=3", "--precision=exported", *split, **options)
                 self.assert_same_losses(done.losses, one.losses)
                 self.assertEqual(done.warnings, [])
 
@@ -137,13 +137,6 @@ class SplitRuns(TrainingTestCase):
 
     def test_vit(self):
         self.check(model="tiny-vit", batch=32, data=self.write_images(32))
-
-    def test_regression(self):
-        chance = itertools.cycle([0.1, 0.7, 0.2, 0.9, 0.4, 0.3, 0.8])
-        sizes = {"x": 5, "values": 3, "shares": 3, "flags": 3}
-        path = self.folder / "numbers.safetensors"
-        write_safetensors(path, {name: tensor_of("F32", [12, size], [next(chance) for _ in range(12 * size)]) for name, size in sizes.items()})
-        self.check(splits=[("--config=data_parallel=2,zero=0",), ("--config=num_micro_batches=3",)], model="small-regression", batch=6, data=path)
 
     def test_the_same_bytes_on_any_number_of_threads(self):
         for precision in ("mixed", "exported"):
