@@ -69,8 +69,8 @@ TEST(ModelInputs, OfCausalModelsThatDoNot) {
 
 // The export gave the same tensor for both.
 TEST(ModelInputs, OfWhichTheGraphLooksAtOne) {
-  EXPECT_THAT(inputsOf("tiny-gpt2-dropout"), ElementsAre("input_ids I64[8, 16] of [1, 0]: unused",
-                                                         "labels I64[8, 16] of [1, 0]: targets below 256, -100 ignored"));
+  EXPECT_THAT(inputsOf("tiny-gpt2-dropout"),
+              ElementsAre("input_ids I64[8, 16] of [1, 0]: unused", "labels I64[8, 16] of [1, 0]: targets below 256, -100 ignored"));
 }
 
 // The decoder of T5 is causal and gets its labels one further on.

@@ -200,6 +200,11 @@ StoredTensors TrainingRun::trainingState() const {
         for (auto &[tensor, content] : gather(stage, number))
           tensors.try_emplace(absl::StrCat(prefix.str(), ".", tensor->name), StoredTensor{type, std::move(content)});
       }
+  for (const ModelTensor &tensor : model->all())
+    if (tensor.role != "input" && !tensors.count("parameter." + tensor.name) && !tensors.count("buffer." + tensor.name)) {
+      StoredTensor &stored = tensors["fixed." + tensor.name] = {tensor.type, *tensor.tensor};
+      roundTo(tensor.elementType, stored.tensor.values);
+    }
   return tensors;
 }
 
