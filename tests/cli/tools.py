@@ -1,6 +1,7 @@
 """What the command-line tests share: the tools, test graphs, and models edited on the way."""
 import json
 import os
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -48,3 +49,28 @@ class TestCase(unittest.TestCase):
 def read_model(path=TINY):
     with zipfile.ZipFile(path) as archive:
         return archive.read(next(name for name in archive.namelist() if name.endswith("model.json"))).decode()
+
+
+def read_safetensors(path):
+    """({name: (type, shape, bytes)}, facts)"""
+    content = Path(path).read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    facts = header.pop("__metadata__", {})
+    return {name: (entry["dtype"], entry["shape"], content[start + entry["data_offsets"][0] : start + entry["data_offsets"][1]])
+            for name, entry in header.items()}, facts
+
+
+def write_safetensors(path, tensors, facts=None):
+    header, content = {"__metadata__": facts} if facts else {}, b""
+    for name, (kind, shape, data) in tensors.items():
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(content), len(content) + len(data)]}
+        content += data
+    text = json.dumps(header).encode()
+    Path(path).write_bytes(struct.pack("<Q", len(text)) + text + content)
+
+
+def tensor_of(kind, shape, numbers):
+    """F32, F64, I32, I64, U8, ... as read_safetensors gives it."""
+    code = {"F32": "f", "F64": "d", "I32": "i", "I64": "q", "U8": "B", "U16": "H"}[kind]
+    return kind, shape, struct.pack(f"<{len(numbers)}{code}", *numbers)

@@ -22,6 +22,8 @@ const char *nameOf(InputUse use) {
     return "positions";
   case InputUse::Segments:
     return "segments";
+  case InputUse::Unused:
+    return "unused";
   case InputUse::Other:
     return "other";
   }
@@ -63,6 +65,12 @@ TEST(ModelInputs, OfModelsThatShiftTheirLabels) {
 TEST(ModelInputs, OfCausalModelsThatDoNot) {
   EXPECT_THAT(inputsOf("small-mqa"), ElementsAre("ids I64[6, 5] of [1, 0]: tokens below 8",
                                                  "y I64[6, 5] of [1, 0]: targets below 8, -100 ignored, of the next token"));
+}
+
+// The export gave the same tensor for both.
+TEST(ModelInputs, OfWhichTheGraphLooksAtOne) {
+  EXPECT_THAT(inputsOf("tiny-gpt2-dropout"),
+              ElementsAre("input_ids I64[8, 16] of [1, 0]: unused", "labels I64[8, 16] of [1, 0]: targets below 256, -100 ignored"));
 }
 
 // The decoder of T5 is causal and gets its labels one further on.
@@ -111,7 +119,7 @@ func.func @step(%table: !moai.tensor<[9, 4], f32> {moai.name = "w", moai.role = 
   ASSERT_TRUE(module);
   EXPECT_THAT(describeAll(*module),
               ElementsAre("ids I64[2, 5] of [1, 0]: tokens below 9", "attention_mask F32[2, 5] of [1, 0]: mask",
-                          "decoder_attention_mask F32[2, 5, 5] of [1, 0, 0]: other", "position_ids I64[2, 5] of [1, 0]: positions",
+                          "decoder_attention_mask F32[2, 5, 5] of [1, 0, 0]: unused", "position_ids I64[2, 5] of [1, 0]: positions",
                           "token_type_ids I64[2, 5] of [1, 0]: segments", "turns I64[2, 5] of [1, 0]: other"));
 }
 

@@ -116,7 +116,7 @@ bool Rehearsal::waitUntil(double time) {
 }
 
 void Rehearsal::run() {
-  int64_t steps = request.steps.value_or(1);
+  int64_t steps = request.steps.value_or(1), done = 0;
   const DimBinding &binding = model->summary.binding;
   bool hasTokens = model->summary.hasSequence;
   double perStep =
@@ -130,6 +130,7 @@ void Rehearsal::run() {
     bar.draw(step - 1);
     if (!waitUntil(static_cast<double>(step) * playback->seconds()))
       break;
+    done = step;
     monitor->setSteps(step, steps);
     // What frames have missed.
     for (int64_t stage = 0; stage < config.numStages; ++stage)
@@ -145,7 +146,8 @@ void Rehearsal::run() {
     total += playback->peakBytes(stage) * config.dataParallel;
     largest = std::max(largest, playback->peakBytes(stage));
   }
-  printLine(absl::StrFormat("Rehearsal done (simulated): a step of %.2f s, at its peak %d MiB on all devices, %d MiB on the fullest",
+  std::string outcome = done < steps ? absl::StrCat("stopped after step ", done) : "done";
+  printLine(absl::StrFormat("Rehearsal %s (simulated): a step of %.2f s, at its peak %d MiB on all devices, %d MiB on the fullest", outcome,
                             playback->seconds(), total >> 20, largest >> 20));
 }
 

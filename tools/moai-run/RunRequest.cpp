@@ -186,7 +186,8 @@ static std::optional<std::string> readNames(RunRequest &request) {
 // Options that only one of the ways to run has a use for.
 static std::optional<std::string> findContradiction() {
   if (dryRun)
-    for (const Text *option : {&data, &evaluationData, &save, &load, &metrics, &plot, &inputs, &weights, &saveStep})
+    for (const Text *option : {&data, &dataFormat, &epochCount, &evaluationData, &evaluateEvery, &save, &load, &checkpointEvery, &metrics,
+                               &plot, &inputs, &weights, &saveStep})
       if (option->isGiven())
         return absl::StrCat("--dry-run trains nothing, so --", option->ArgStr.str(), " contradicts it; leave one of them out");
   if (speed.isGiven() && !dryRun)
@@ -217,7 +218,7 @@ static std::optional<std::string> findContradiction() {
     return absl::StrCat("--accelerator=", accelerator.getValue(),
                         " is for training on --data, or for --dry-run; give one of them, or none to run the graph as it was exported");
   for (const Text *option : {&dataFormat, &epochCount, &evaluationData, &evaluateEvery, &learningRateSchedule, &warmupSteps, &save, &load,
-                             &checkpointEvery, &logEvery, &metrics, &plot})
+                             &checkpointEvery, &logEvery, &metrics, &plot, &space, &generation, &memoryRatio})
     if (option->isGiven())
       return absl::StrCat("--", option->ArgStr.str(), " is for training on --data; give that as well");
   return std::nullopt;
@@ -253,7 +254,10 @@ std::optional<int> moai::readRequest(int argc, char **argv, RunRequest &request)
                                {&save, &request.save},
                                {&load, &request.load},
                                {&metrics, &request.metrics},
-                               {&plot, &request.plot}})
+                               {&plot, &request.plot}}) {
+    if (option->isGiven() && option->empty())
+      return failUsage(absl::StrCat("--", option->ArgStr.str(), " names nothing; leave it out, or give it a value"));
     *value = option->getValue();
+  }
   return std::nullopt;
 }

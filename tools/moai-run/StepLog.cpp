@@ -77,7 +77,7 @@ absl::Status StepLog::open() {
 }
 
 // The last row may still get an evaluation.
-void StepLog::writePending() {
+void StepLog::flush() {
   if (metrics)
     for (; written < rows.size(); ++written)
       *metrics << toCsv(rows[written]);
@@ -86,7 +86,7 @@ void StepLog::writePending() {
 }
 
 void StepLog::step(const StepReport &report) {
-  writePending();
+  flush();
   double throughput = report.seconds > 0 ? perStep / report.seconds : 0;
   rows.push_back({report.step, report.loss, report.seconds, throughput, report.learningRateFactor * request.optimizer.learningRate, {}});
   lastStep = report.step;
@@ -113,7 +113,7 @@ void StepLog::warning(const std::string &sentence) {
 
 absl::Status StepLog::finish() {
   bar.clear();
-  writePending();
+  flush();
   if (metrics && metrics->has_error()) {
     std::string reason = metrics->error().message();
     metrics->clear_error();

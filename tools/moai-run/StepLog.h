@@ -22,6 +22,8 @@ public:
   absl::Status open();
   void step(const StepReport &report);
   void evaluation(int64_t step, double loss);
+  /// Writes the metrics of all steps so far.
+  void flush();
   void warning(const std::string &sentence);
   /// Ends the bar, and draws the losses.
   absl::Status finish();
@@ -34,7 +36,6 @@ private:
   };
   static std::string toCsv(const Row &row);
   absl::Status readMetrics();
-  void writePending();
 
   const RunRequest &request;
   int64_t numSteps, firstStep, lastStep;

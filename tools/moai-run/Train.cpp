@@ -15,6 +15,7 @@
 #include "moai/Support/CommandLine.h"
 #include "moai/Support/File.h"
 #include "moai/Support/Log.h"
+#include "llvm/Support/Path.h"
 
 using namespace moai;
 
@@ -74,7 +75,7 @@ absl::Status Training::openData() {
 void Training::setSteps() {
   int64_t batch = model->summary.binding.values[kBatchSymbol], samples = data->numSamples();
   int64_t epochs = request.epochs.value_or(1);
-  numSteps = request.steps.value_or((saturatingMultiply(epochs, samples) + batch - 1) / batch);
+  numSteps = request.steps.value_or((saturatingMultiply(epochs, samples) - 1) / batch + 1);
   if (!request.evaluateEvery)
     request.evaluateEvery = std::max<int64_t>(1, numSteps / 10);
 }
@@ -83,6 +84,11 @@ absl::Status Training::prepare() {
   if (!request.plot.empty())
     if (absl::Status status = checkPlotter(); !status.ok())
       return status;
+  // Those of files, so that no training is lost to a misspelt name.
+  for (const std::string &file : {request.metrics, request.plot})
+    if (llvm::StringRef folder = llvm::sys::path::parent_path(file); !file.empty())
+      if (absl::Status status = checkWritableFolder(folder.empty() ? "." : folder); !status.ok())
+        return status;
   if (!request.save.empty())
     if (absl::Status status = checkWritableFolder(request.save); !status.ok())
       return status;
@@ -105,6 +111,9 @@ absl::Status Training::prepare() {
   if (absl::Status status = openData(); !status.ok())
     return status;
   setSteps();
+  if (checkpoint)
+    if (absl::Status status = checkResumable(checkpoint->progress, *data, options()); !status.ok())
+      return absl::Status(status.code(), absl::StrCat(request.load, ": ", status.message()));
   auto planned = planRequestFor(request, accelerator, model->summary.binding);
   if (!planned.ok())
     return planned.status();
@@ -149,6 +158,12 @@ absl::Status Training::plan() {
 
 absl::Status Training::place() {
   tensors.emplace(*model->module, model->tiedParameters);
+  auto ofCheckpoint = [&](const absl::Status &status) {
+    return absl::Status(status.code(), absl::StrCat(request.load, ": ", status.message()));
+  };
+  if (checkpoint)
+    if (absl::Status status = tensors->takeFixed(checkpoint->state); !status.ok())
+      return ofCheckpoint(status);
   if (absl::Status status = fillTensors(*tensors, request, /*withInputs=*/false); !status.ok())
     return status;
   ExecuteOptions execute = request.execute;
@@ -161,12 +176,15 @@ absl::Status Training::place() {
   if (!checkpoint)
     return absl::OkStatus();
   if (absl::Status status = training->restore(checkpoint->state, checkpoint->progress.step); !status.ok())
-    return absl::Status(status.code(), absl::StrCat(request.load, ": ", status.message()));
+    return ofCheckpoint(status);
   checkpoint->state.clear();
   return absl::OkStatus();
 }
 
 absl::Status Training::explain(const absl::Status &status) const {
+  // Of a file, which the sentence names.
+  if (absl::IsPermissionDenied(status))
+    return status;
   if (!absl::IsResourceExhausted(status))
     return absl::Status(status.code(), absl::StrCat(request.model, ": ", status.message()));
   return absl::ResourceExhaustedError(
@@ -194,7 +212,10 @@ TrainingCallbacks Training::callbacks(StepLog &log) {
     log.step(report);
   };
   callbacks.onEvaluation = [&](int64_t step, double loss) { log.evaluation(step, loss); };
-  callbacks.onPhase = [this](TrainingCallbacks::Phase phase) {
+  callbacks.onPhase = [&, this](TrainingCallbacks::Phase phase) {
+    // A checkpoint has the metrics of its steps beside it, whenever the process is killed.
+    if (phase == TrainingCallbacks::Phase::Saving)
+      log.flush();
     monitor->setPhase(phase == TrainingCallbacks::Phase::Training     ? JobPhase::Training
                       : phase == TrainingCallbacks::Phase::Evaluating ? JobPhase::Evaluating
                                                                       : JobPhase::Saving);

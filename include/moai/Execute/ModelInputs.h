@@ -18,6 +18,7 @@ enum class InputUse {
   Mask,      ///< 1 where a position counts: `attention_mask`
   Positions, ///< 0, 1, 2, ... along the sequence: `position_ids`
   Segments,  ///< `token_type_ids`: 0 for a single text
+  Unused,    ///< nothing: the graph doesn't look at it, so that samples need not have it
   Other
 };
 

@@ -39,6 +39,9 @@ public:
   absl::Status takeInputs(const StoredTensors &tensors, llvm::StringRef path);
   /// Takes what is still missing and stands among these tensors under its plain name, in its shape and type.
   void takeMissing(const StoredTensors &tensors);
+  /// Takes what steps don't change out of a TrainingRun::trainingState, before anything else is taken. InvalidArgument if a parameter is
+  /// missing that isn't trained.
+  absl::Status takeFixed(const StoredTensors &state);
   /// Random numbers for what has not been given: parameters near 0 (vectors near 1, biases 0), integers within what they index. Without
   /// inputs where batches are to come from elsewhere.
   void fillTheRest(uint64_t seed, bool withInputs = true);

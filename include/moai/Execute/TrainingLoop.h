@@ -48,11 +48,14 @@ struct TrainingOutcome {
   bool wasStopped = false;
 };
 
+/// FailedPrecondition, in one sentence, if a training can't go on from a checkpoint: that is of other data, another optimizer, seed or
+/// order, or already has more steps.
+absl::Status checkResumable(const TrainingProgress &from, const DataSource &data, const TrainingOptions &options);
+
 /// Trains from where the run stands, each step on the next batch of the order of samples, and saves at the end if there is a folder. A
 /// batch that reaches beyond an epoch goes on with the next one, so that each sample is seen once in each. `resumed` is the progress of the
-/// checkpoint that the run was restored from. `inputs` describes what the program takes. FailedPrecondition, in one sentence, if the
-/// checkpoint is of other data, another optimizer, seed or order, or already has so many steps; otherwise the errors of TrainingRun, with
-/// the step, and of writing.
+/// checkpoint that the run was restored from. `inputs` describes what the program takes. The errors of checkResumable, of
+/// TrainingRun, with the step, and of writing.
 absl::StatusOr<TrainingOutcome> trainModel(TrainingRun &run, const DataSource &data, llvm::ArrayRef<ModelInput> inputs,
                                            const TrainingOptions &options, const std::optional<TrainingProgress> &resumed,
                                            const TrainingCallbacks &callbacks);

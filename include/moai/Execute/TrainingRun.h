@@ -38,7 +38,8 @@ public:
   TensorViews weights() const;
 
   /// All that the next steps depend on, whole: `parameter.NAME`, in the type of its master where it has one, `first_moment.NAME`,
-  /// `second_moment.NAME`, and `buffer.NAME` of buffers that steps change. Numbers are exact. The same otherwise.
+  /// `second_moment.NAME`, and `buffer.NAME` of buffers that steps change; `fixed.NAME` of all that they don't, inputs excepted, for
+  /// ModelTensors::takeFixed. Numbers are exact. The same otherwise.
   TensorViews trainingState() const;
   /// Goes on from such a state, after so many steps: the next one is the one that would have followed, to the bit under the same
   /// configuration and to rounding under any other. InvalidArgument, naming the tensor, if the state is not of this model and optimizer;

@@ -81,6 +81,9 @@ static ModelInput describe(func::FuncOp step, BlockArgument value, const DimBind
     input.use = useByName(input.name);
   if (input.elementType.isInteger())
     describeIds(input, value, binding, causal);
+  // As the ids of a model that was exported with its labels for ids: one tensor, one argument.
+  if (value.use_empty() && input.use == InputUse::Other)
+    input.use = InputUse::Unused;
   return input;
 }
 

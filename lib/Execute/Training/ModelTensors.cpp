@@ -192,6 +192,19 @@ void ModelTensors::takeMissing(const StoredTensors &given) {
       argument.tensor = std::make_shared<Tensor>(it->second.read());
 }
 
+absl::Status ModelTensors::takeFixed(const StoredTensors &state) {
+  for (ModelTensor &argument : tensors) {
+    auto found = state.find("fixed." + argument.name);
+    // A table that is as long as the sequence is another one for another length.
+    if (found != state.end() && found->second.tensor.shape == typeOf(argument).getDims().evaluate(getBinding(module)))
+      argument.tensor = std::make_shared<Tensor>(found->second.tensor);
+    else if (argument.role == "frozen")
+      return absl::InvalidArgumentError(
+          absl::StrCat("has no tensor 'fixed.", argument.name, "' of the model's shape, which this training needs"));
+  }
+  return absl::OkStatus();
+}
+
 // The least of what an integer tensor, or a value computed from it by integer ops, is used to index.
 int64_t ModelTensors::indexLimit(const ModelTensor &tensor) {
   auto step = module.lookupSymbol<func::FuncOp>("step");

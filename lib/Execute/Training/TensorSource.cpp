@@ -90,6 +90,8 @@ absl::Status TensorSource::find(const ModelInput &input) {
   auto it = file.entries().find(stored.key);
   if (it == file.entries().end())
     it = file.entries().find(stored.key = input.name);
+  if (it == file.entries().end() && input.use == InputUse::Unused)
+    return absl::OkStatus();
   if (it == file.entries().end())
     return wrongData(path, "has no tensor 'input.", input.name, "', which the graph needs");
   stored.entry = &it->second;

@@ -35,6 +35,8 @@ static absl::StatusOr<TokenDemand> demandOf(llvm::ArrayRef<ModelInput> inputs, l
   TokenDemand demand;
   int64_t longest = 0;
   for (const ModelInput &input : inputs) {
+    if (input.use == InputUse::Unused)
+      continue;
     if (input.use == InputUse::Other || !isSequence(input))
       return wrongData(path, "the model takes the input '", input.name, "' of shape [", absl::StrJoin(input.shape, ", "),
                        "], which tokens don't tell; ", kInstead);
@@ -117,6 +119,7 @@ void TokenSource::fill(const ModelInput &input, llvm::ArrayRef<double> sample, l
     std::iota(to.begin(), to.end(), 0);
     return;
   case InputUse::Segments:
+  case InputUse::Unused:
   case InputUse::Other:
     std::fill(to.begin(), to.end(), 0);
     return;
@@ -129,6 +132,8 @@ Batch TokenSource::read(llvm::ArrayRef<int64_t> numbers) const {
     load(number, &all[i * perSample]);
   Batch batch;
   for (const ModelInput &input : inputs) {
+    if (input.use == InputUse::Unused)
+      continue;
     llvm::SmallVector<int64_t, 4> shape = input.shape;
     shape.front() = static_cast<int64_t>(numbers.size()) * input.perSample.front();
     auto tensor = std::make_shared<Tensor>(shape);

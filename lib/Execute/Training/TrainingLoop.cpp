@@ -16,7 +16,7 @@ public:
     progress = {run.steps(), 0, options.seed, options.shuffle, data.fingerprint(), options.optimizer};
   }
 
-  absl::Status resume(const TrainingProgress &from);
+  void resume(const TrainingProgress &from);
   absl::StatusOr<TrainingOutcome> train();
 
 private:
@@ -43,22 +43,9 @@ private:
 };
 } // namespace
 
-absl::Status Loop::resume(const TrainingProgress &from) {
-  auto differs = [](auto... what) { return absl::FailedPreconditionError(absl::StrCat("the checkpoint ", what...)); };
-  if (from.dataFingerprint != progress.dataFingerprint)
-    return differs("was trained on other data, so its place in it means nothing here; give the same --data, or begin a new training from "
-                   "its weights with --weights");
-  if (from.optimizer != progress.optimizer)
-    return differs("holds the states of ", from.optimizer, ", this training uses ", progress.optimizer, "; give the same --optimizer");
-  if (from.seed != progress.seed)
-    return differs("has the seed ", from.seed, ", this training ", progress.seed, "; give the same --seed, or leave it out");
-  if (from.isShuffled != progress.isShuffled)
-    return differs(from.isShuffled ? "takes shuffled samples; leave --no-shuffle out" : "takes samples in their order; give --no-shuffle");
-  if (from.step > options.numSteps)
-    return differs("already has ", from.step, " steps, more than the ", options.numSteps, " of this training; give a larger --steps");
+void Loop::resume(const TrainingProgress &from) {
   progress.step = from.step;
   progress.samples = from.samples;
-  return absl::OkStatus();
 }
 
 // Replicas and micro-batches each take the mean over what counts of theirs; that is the whole batch's mean where all have as much.
@@ -152,7 +139,7 @@ absl::StatusOr<TrainingOutcome> Loop::train() {
     if (outcome.wasStopped)
       break;
     absl::Status status = step();
-    if (status.ok() && isDue(options.evaluateEvery))
+    if (status.ok() && (isDue(options.evaluateEvery) || progress.step == options.numSteps))
       status = evaluate();
     if (status.ok() && isDue(options.checkpointEvery))
       status = save();
@@ -168,12 +155,30 @@ absl::StatusOr<TrainingOutcome> Loop::train() {
   return outcome;
 }
 
+absl::Status moai::checkResumable(const TrainingProgress &from, const DataSource &data, const TrainingOptions &options) {
+  auto differs = [](auto... what) { return absl::FailedPreconditionError(absl::StrCat("the checkpoint ", what...)); };
+  if (from.dataFingerprint != data.fingerprint())
+    return differs("was trained on other data, so its place in it means nothing here; give the same --data, or begin a new training from "
+                   "its weights with --weights");
+  if (from.optimizer != options.optimizer)
+    return differs("holds the states of ", from.optimizer, ", this training uses ", options.optimizer, "; give the same --optimizer");
+  if (from.seed != options.seed)
+    return differs("has the seed ", from.seed, ", this training ", options.seed, "; give the same --seed, or leave it out");
+  if (from.isShuffled != options.shuffle)
+    return differs(from.isShuffled ? "takes shuffled samples; leave --no-shuffle out" : "takes samples in their order; give --no-shuffle");
+  if (from.step > options.numSteps)
+    return differs("already has ", from.step, " steps, more than the ", options.numSteps, " of this training; give a larger --steps");
+  return absl::OkStatus();
+}
+
 absl::StatusOr<TrainingOutcome> moai::trainModel(TrainingRun &run, const DataSource &data, llvm::ArrayRef<ModelInput> inputs,
                                                  const TrainingOptions &options, const std::optional<TrainingProgress> &resumed,
                                                  const TrainingCallbacks &callbacks) {
   Loop loop(run, data, inputs, options, callbacks);
-  if (resumed)
-    if (absl::Status status = loop.resume(*resumed); !status.ok())
+  if (resumed) {
+    if (absl::Status status = checkResumable(*resumed, data, options); !status.ok())
       return status;
+    loop.resume(*resumed);
+  }
   return loop.train();
 }

@@ -220,6 +220,9 @@ TensorViews TrainingRun::trainingState() const {
         for (auto &[tensor, content] : view(stage, number))
           views.try_emplace(absl::StrCat(prefix.str(), ".", tensor->name), std::move(content));
       }
+  for (const ModelTensor &tensor : model->all())
+    if (tensor.role != "input" && !views.count("parameter." + tensor.name) && !views.count("buffer." + tensor.name))
+      views["fixed." + tensor.name] = {tensor.type, tensor.tensor->shape, {{tensor.tensor, 0, tensor.tensor->size()}}};
   return views;
 }
 
