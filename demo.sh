@@ -12,5 +12,6 @@ if [[ $# -eq 1 ]]; then
   exec bash .ci/tour.sh
 fi
 build/bin/moai-plan tests/Inputs/models/qwen1.5-7b.pt2 --accelerator=4xLarge.2048GB --global-batch=256 --space=moai -o build/demo
+printf '\nA small model is trained on a virtual accelerator of four devices:\n\n'
 exec build/bin/moai-run tests/Inputs/graphs/tiny-gpt2.pt2 --data=tests/Inputs/texts/accelerators.txt --accelerator=Large.256GB --global-batch=32 \
   --steps=40 --log-every=4 --save=build/demo/tiny-gpt2
