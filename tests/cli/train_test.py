@@ -179,7 +179,7 @@ class Devices(TrainingTestCase):
 
     def test_contradictions(self):
         text = f"--data={self.text}"
-        for expected, arguments in {
+        for expected, arguments in ({
             "--config runs one configuration, so --maf contradicts it; leave one of them out": (text, "--config=num_stages=2", "--maf=24.2"),
             "--config runs one configuration, so --space contradicts it; leave one of them out": (text, "--config=num_stages=2", "--space=moai"),
             "--accelerator=none is one plain device, so --config contradicts it; leave one of them out": (text, "--accelerator=none", "--config=num_stages=2"),
@@ -195,7 +195,7 @@ class Devices(TrainingTestCase):
             "--accelerator=Large.256GB is for training on --data, or for --dry-run; give one of them, or none to run the graph as it was exported": ("--accelerator=Large.256GB",),
         } | {f"--{flag.partition('=')[0]} is for training on --data; give that as well": (f"--{flag}",)
              for flag in ("data-format=text", "epochs=1", "eval-data=x", "eval-every=1", "lr-schedule=linear", "warmup-steps=1", "save=x", "load=x", "checkpoint-every=1",
-                          "log-every=1", "metrics=x", "plot=x", "space=moai", "maf=24.2", "memory-ratio=0.5")}.items():
+                          "log-every=1", "metrics=x", "plot=x", "space=moai", "maf=24.2", "memory-ratio=0.5")}).items():
             self.assert_refused(rf"error: {re.escape(expected)}; see moai-run --help\Z", *arguments, code=2, data=None)
 
     def test_values_that_are_none(self):
