@@ -19,7 +19,9 @@ static bool fits(mlir::ModuleOp trainingGraph, const PlanRequest &request) {
     candidate.config = config;
   if (!compileCandidates(trainingGraph, request, candidates).ok())
     return false;
-  rejectWhatDoesNotFit(candidates, static_cast<int64_t>(request.memoryRatio * static_cast<double>(request.accelerator.device.memoryBytes)));
+  // A configuration of the user's own runs wherever its devices hold it.
+  double ratio = request.config ? 1 : request.memoryRatio;
+  rejectWhatDoesNotFit(candidates, static_cast<int64_t>(ratio * static_cast<double>(request.accelerator.device.memoryBytes)));
   return llvm::any_of(candidates, [](const Candidate &candidate) { return !candidate.rejected; });
 }
 
@@ -62,15 +64,20 @@ std::string moai::describeWhatFits(mlir::ModuleOp trainingGraph, const PlanReque
   PlanRequest request = given;
   request.dumpDirectory.clear();
   std::string larger, batch;
-  if (!request.config)
-    for (const Accelerator &accelerator : largerThan(given.accelerator)) {
-      request.accelerator = accelerator;
-      if (!fits(trainingGraph, request))
-        continue;
-      larger = accelerator.name;
-      break;
-    }
+  // One configuration is for its devices; more of them take another, which the space may hold, and perhaps for these devices too.
+  request.config.reset();
+  std::vector<Accelerator> accelerators = largerThan(given.accelerator);
+  if (given.config)
+    accelerators.insert(accelerators.begin(), given.accelerator);
+  for (const Accelerator &accelerator : accelerators) {
+    request.accelerator = accelerator;
+    if (!fits(trainingGraph, request))
+      continue;
+    larger = absl::StrCat(accelerator.name, given.config ? " without --config" : "");
+    break;
+  }
   request.accelerator = given.accelerator;
+  request.config = given.config;
   for (auto smaller = halve(request); smaller; smaller = halve(*smaller))
     if (fits(trainingGraph, *smaller)) {
       batch = absl::StrCat("a --global-batch of ", *llvm::max_element(smaller->globalBatches), " on ", given.accelerator.name);

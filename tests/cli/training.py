@@ -45,6 +45,27 @@ class TrainingTestCase(UserTestCase):
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=self.environment | variables)
         return Outcome(done.returncode, done.stdout, done.stderr)
 
+    def start(self, *arguments, steps=1000000, until=r"\[Step 1/", **options):
+        """A run that goes on, after a line that says so."""
+        process = subprocess.Popen(self.command(f"--steps={steps}", *arguments, **options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   env=self.environment)
+
+        def end():
+            process.kill()
+            process.communicate()
+
+        self.addCleanup(end)
+        for line in process.stdout:
+            if re.search(until, line):
+                return process
+        raise AssertionError(process.stderr.read())
+
+    def stop(self, process, number):
+        """What it printed since, its log, and its exit code."""
+        process.send_signal(number)
+        printed, errors = process.communicate(timeout=60)
+        return printed, errors, process.returncode
+
     def train(self, *arguments, **options):
         """Of a run that must not."""
         done = self.outcome(*arguments, **options)

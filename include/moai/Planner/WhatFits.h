@@ -8,8 +8,8 @@ namespace moai {
 
 /// `8xLarge.4096GB would hold it, and so would a --global-batch of 8 on 4xLarge.2048GB`: the least accelerator above the request's (the
 /// next flavors, or more of the same device), and the largest of its batch's halves, quarters, ... for which a candidate fits; `no ...
-/// would hold it` without either. Of a request for one configuration, only smaller batches per device are tried. Compiles as many
-/// candidates as it takes.
+/// would hold it` without either. Of a request for one configuration, smaller batches per device are tried, and MoAI's space on the
+/// same devices and on more: `Large.256GB without --config would hold it`. Compiles as many candidates as it takes.
 std::string describeWhatFits(mlir::ModuleOp trainingGraph, const PlanRequest &request);
 
 } // namespace moai
