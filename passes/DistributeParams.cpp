@@ -53,7 +53,25 @@ Type ParameterDistributor::elementOf(FloatKind kind, Type exported) {
   return exported;
 }
 
-// A parameter used on several stages is in a bucket of each.
+// All stages sum their tied gradients in one order, that of the parameters, whichever each of them uses first: devices meet in the order in
+// which they come.
+static void orderTied(std::vector<Bucket> &buckets, int64_t numStages) {
+  for (int64_t stage = 0; stage < numStages; ++stage) {
+    SmallVector<Bucket *> places;
+    for (Bucket &bucket : buckets)
+      if (bucket.isTied && bucket.stage == stage)
+        places.push_back(&bucket);
+    SmallVector<Bucket> sorted;
+    for (Bucket *place : places)
+      sorted.push_back(std::move(*place));
+    llvm::stable_sort(
+        sorted, [](const Bucket &a, const Bucket &b) { return a.parameters.front().getArgNumber() < b.parameters.front().getArgNumber(); });
+    for (auto [place, bucket] : llvm::zip(places, sorted))
+      *place = std::move(bucket);
+  }
+}
+
+// A parameter used on several stages is in a bucket of each, alone.
 void ParameterDistributor::collectBuckets() {
   DenseSet<std::pair<Value, int64_t>> placed;
   for (Operation &op : step.getBody().front().without_terminator()) {
@@ -66,7 +84,7 @@ void ParameterDistributor::collectBuckets() {
         if (!placed.insert({argument, stage}).second)
           continue;
         bool isTied = static_cast<bool>(tiedSum(argument));
-        Bucket &bucket = byType[{tensorOf(argument).getElementType(), isTied}];
+        Bucket &bucket = byType[{tensorOf(argument).getElementType(), isTied ? argument.getArgNumber() + 1 : 0}];
         bucket.stage = stage;
         bucket.isTied = isTied;
         bucket.parameters.push_back(argument);
@@ -74,6 +92,7 @@ void ParameterDistributor::collectBuckets() {
     for (auto &[type, bucket] : byType)
       buckets.push_back(std::move(bucket));
   }
+  orderTied(buckets, config.numStages);
 }
 
 SymTensorType ParameterDistributor::shardOf(ArrayRef<SymTensorType> tensors, Type element) {

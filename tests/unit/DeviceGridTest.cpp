@@ -94,6 +94,36 @@ TEST(DeviceGrid, ComputesTheSameOnAnyNumberOfThreads) {
   }
 }
 
+// Two tables that the first stage looks up and the last multiplies by, in another order: each must be summed with itself.
+TEST(DeviceGrid, SumsTiedParametersInOneOrder) {
+  Outcome expected = runSteps("small-tied-tables", "", "adamw", 3);
+  for (const char *config : {"num_stages=2", "num_stages=2,num_micro_batches=2,data_parallel=2,zero=1", "num_stages=3,num_micro_batches=4"})
+    expectEqual(runSteps("small-tied-tables", config, "adamw", 3), expected, config);
+  const std::string clipped = "sgd,learning_rate=0.5,max_gradient_norm=0.01";
+  expectEqual(runSteps("small-tied-tables", "num_stages=2", clipped, 2), runSteps("small-tied-tables", "", clipped, 2), clipped);
+}
+
+TEST(DeviceGrid, SaysWhoMeetsWithOtherTensors) {
+  TestContext context;
+  auto stage = [](int number, const char *size) {
+    std::string type = std::string("!moai.tensor<[") + size + "], f32>", name = "@stage" + std::to_string(number);
+    return "func.func private " + name + ".forward(%x: " + type +
+           ") {\n%0 = moai.all_reduce %x {axis = \"tied\", group_size = 2 : i64, stages = " + "array<i64: 0, 1>} : (" + type + ") -> " +
+           type + "\nreturn\n}\nfunc.func " + name + "(%x: " + type +
+           " {moai.role = \"buffer\"}) attributes {moai.schedule = array<i64: 1>} {\ncall " + name + ".forward(%x) : (" + type +
+           ") -> ()\nreturn\n}\n";
+  };
+  auto module = mlir::parseSourceString<mlir::ModuleOp>(
+      "module attributes {moai.config = #moai.config<\"num_stages=2,num_micro_batches=1\">} {\n" + stage(0, "2") + stage(1, "3") + "}",
+      &context);
+  ASSERT_TRUE(module);
+  auto grid = DeviceGrid::create(*module, {});
+  ASSERT_TRUE(grid.ok()) << grid.status();
+  ASSERT_TRUE((*grid)->set(0, 0, std::make_shared<Tensor>(std::vector<int64_t>{2})).ok());
+  ASSERT_TRUE((*grid)->set(1, 0, std::make_shared<Tensor>(std::vector<int64_t>{3})).ok());
+  EXPECT_EQ((*grid)->runStep(1).status().message(), "device 0's moai.all_reduce meets device 1's moai.all_reduce, with other tensors");
+}
+
 // A norm that every gradient of tiny-gpt2 exceeds together: the factor needs all stages, shards and tied parameters, once each.
 TEST(DeviceGrid, ClipsByTheNormOverAllDevices) {
   const std::string clipped = "sgd,learning_rate=0.5,momentum=0.9,max_gradient_norm=0.01";

@@ -28,7 +28,8 @@ std::optional<TensorList> Rendezvous::receive(int64_t from, int64_t to) {
   return first;
 }
 
-std::shared_ptr<Meeting> Rendezvous::meet(int64_t device, llvm::StringRef axis, llvm::ArrayRef<int64_t> members, TensorList contribution) {
+std::shared_ptr<Meeting> Rendezvous::meet(int64_t device, llvm::StringRef axis, llvm::ArrayRef<int64_t> members, TensorList contribution,
+                                          const std::string &name) {
   std::shared_ptr<Meeting> meeting;
   {
     std::lock_guard<std::mutex> lock(mutex);
@@ -38,14 +39,17 @@ std::shared_ptr<Meeting> Rendezvous::meet(int64_t device, llvm::StringRef axis, 
     if (!it->second) {
       it->second = std::make_shared<Meeting>();
       it->second->brought.resize(members.size());
+      it->second->called.resize(members.size());
       it->second->isThere.resize(members.size());
       it->second->missing = it->second->left = members.size();
     }
     meeting = it->second;
     size_t own = llvm::find(members, device) - members.begin();
     bool isLast = !meeting->isThere[own] && --meeting->missing == 0;
-    if (!meeting->isThere[own])
+    if (!meeting->isThere[own]) {
       meeting->brought[own] = std::move(contribution);
+      meeting->called[own] = name;
+    }
     meeting->isThere[own] = true;
     if (meeting->missing)
       return nullptr;

@@ -24,12 +24,15 @@ class Meeting {
 public:
   /// In the order of the members, once all are there.
   llvm::ArrayRef<TensorList> contributions() const { return brought; }
+  /// What each of them called it.
+  llvm::ArrayRef<std::string> names() const { return called; }
   /// A result that is the same for all members: the first that asks computes it. Safe from several threads.
   const absl::StatusOr<TensorList> &common(llvm::function_ref<absl::StatusOr<TensorList>()> compute);
 
 private:
   friend class Rendezvous;
   std::vector<TensorList> brought;
+  std::vector<std::string> called;
   std::vector<bool> isThere;
   size_t missing = 0, left = 0; ///< members that have not come, and that have not gone
   std::once_flag once;
@@ -48,8 +51,9 @@ public:
   std::optional<TensorList> receive(int64_t from, int64_t to);
 
   /// A device brings what it contributes to its group's next collective over an axis; once all members have, each of them
-  /// gets the meeting. Until then nothing: it is to ask again, with the same.
-  std::shared_ptr<Meeting> meet(int64_t device, llvm::StringRef axis, llvm::ArrayRef<int64_t> members, TensorList contribution);
+  /// gets the meeting. Until then nothing: it is to ask again, with the same. `name` is what it calls the collective.
+  std::shared_ptr<Meeting> meet(int64_t device, llvm::StringRef axis, llvm::ArrayRef<int64_t> members, TensorList contribution,
+                                const std::string &name);
 
   /// Whether no message and no contribution is left over.
   bool isEmpty() const;

@@ -231,6 +231,22 @@ absl::Status VirtualDevice::compute(Frame &frame, Operation &op, TensorList &pro
   return absl::OkStatus();
 }
 
+// Members must bring tensors of the same shapes to the same collective.
+static absl::Status checkMeeting(const Meeting &meeting, size_t own, ArrayRef<int64_t> members) {
+  auto shapesOf = [&](size_t member) {
+    SmallVector<ArrayRef<int64_t>> shapes;
+    for (const auto &tensor : meeting.contributions()[member])
+      shapes.push_back(tensor->shape);
+    return shapes;
+  };
+  auto opOf = [](StringRef name) { return name.split(' ').first; };
+  for (size_t member = 0; member < members.size(); ++member)
+    if (shapesOf(member) != shapesOf(own) || opOf(meeting.names()[member]) != opOf(meeting.names()[own]))
+      return absl::InternalError(absl::StrCat("device ", members[own], "'s ", meeting.names()[own], " meets device ", members[member],
+                                              "'s ", meeting.names()[member], ", with other tensors"));
+  return absl::OkStatus();
+}
+
 // Transfers and collectives; true at once for any other op. False if others are missing.
 absl::StatusOr<bool> VirtualDevice::communicate(Frame &frame, Operation &op, Rendezvous &others, TensorList &produced) {
   TensorList operands;
@@ -266,10 +282,12 @@ absl::StatusOr<bool> VirtualDevice::communicate(Frame &frame, Operation &op, Ren
   if (static_cast<int64_t>(members.size()) != collective->groupSize)
     return absl::InternalError(
         absl::StrCat(describeOp(op), " is for ", collective->groupSize, " devices, but ", members.size(), " are on its axis"));
-  std::shared_ptr<Meeting> meeting = others.meet(at.device(), collective->axis, members, std::move(operands));
+  std::shared_ptr<Meeting> meeting = others.meet(at.device(), collective->axis, members, std::move(operands), describeOp(op));
   if (!meeting)
     return false;
   size_t own = llvm::find(members, at.device()) - members.begin();
+  if (absl::Status status = checkMeeting(*meeting, own, members); !status.ok())
+    return status;
   auto combine = [&]() -> absl::StatusOr<TensorList> {
     TensorList results;
     for (auto [result, tensor] :
