@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "moai/Support/Json.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
@@ -14,6 +15,7 @@ static constexpr char kDatabaseText[] =
 #include "HardwareData.inc"
     ;
 static constexpr int64_t kMaxDevices = 1000000;
+static constexpr double kLargestFigure = 1e9;
 
 namespace {
 enum class FieldUse : uint8_t { Positive, NotNegative, Information };
@@ -109,6 +111,10 @@ static absl::StatusOr<Accelerator> readDevice(const llvm::json::Object &object, 
     std::optional<double> number = value->getAsNumber();
     if (!number || !std::isfinite(*number) || *number < 0 || (field.use == FieldUse::Positive && *number == 0))
       return fail(field.key, field.use == FieldUse::Positive ? "is not a number above 0" : "is not a number of at least 0");
+    // No unit makes a device's figure so large or so small; with it, seconds and bytes would leave what numbers can hold.
+    bool isMemory = llvm::StringRef(field.key) == "usable_memory_mib"; // has bounds of its own
+    if (!isMemory && (*number > kLargestFigure || (*number > 0 && *number < 1 / kLargestFigure)))
+      return fail(field.key, "is beyond what any device has; check its unit");
     if (field.ofDevice)
       result.device.*field.ofDevice = *number * field.scale;
     if (field.ofAccelerator)
@@ -166,9 +172,9 @@ static absl::StatusOr<Accelerator> readFile(llvm::StringRef path) {
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
   if (!buffer)
     return absl::NotFoundError(absl::StrCat(where, " cannot be read: ", buffer.getError().message()));
-  llvm::Expected<llvm::json::Value> parsed = llvm::json::parse((*buffer)->getBuffer());
-  if (!parsed)
-    return absl::InvalidArgumentError(absl::StrCat(where, " is not JSON: ", llvm::toString(parsed.takeError())));
+  absl::StatusOr<llvm::json::Value> parsed = parseJson((*buffer)->getBuffer());
+  if (!parsed.ok())
+    return absl::InvalidArgumentError(absl::StrCat(where, " is not JSON: ", parsed.status().message()));
   const llvm::json::Object *given = parsed->getAsObject();
   if (!given)
     return absl::InvalidArgumentError(absl::StrCat(where, " does not hold a JSON object, expected the fields of a device and 'count'"));

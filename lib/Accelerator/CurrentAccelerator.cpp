@@ -4,6 +4,7 @@
 #include "moai/Accelerator/Job.h"
 #include "moai/Accelerator/UserFolders.h"
 #include "moai/Support/File.h"
+#include "moai/Support/Json.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -42,9 +43,9 @@ static absl::StatusOr<std::string> parseChoice(llvm::StringRef text, const std::
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": is no choice of an accelerator (", how, "); choose one again with moai-switch-model NAME"));
   };
-  llvm::Expected<llvm::json::Value> value = llvm::json::parse(text);
-  if (!value)
-    return damaged(llvm::toString(value.takeError()));
+  absl::StatusOr<llvm::json::Value> value = parseJson(text);
+  if (!value.ok())
+    return damaged(std::string(value.status().message()));
   const llvm::json::Object *object = value->getAsObject();
   std::optional<int64_t> version = object ? object->getInteger("version") : std::nullopt;
   if (!version || *version < 1)

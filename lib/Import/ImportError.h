@@ -13,6 +13,9 @@ struct ImportError : std::runtime_error {
   explicit ImportError(const std::string &what) : std::runtime_error(what) {}
 };
 
+/// Thrown by a rule that needs a number where the graph has a size that only a run knows; the node is kept opaque then.
+struct DynamicNumber {};
+
 } // namespace moai
 
 #endif // MOAI_LIB_IMPORT_IMPORTERROR_H

@@ -96,8 +96,12 @@ double Lowering::number(llvm::StringRef name, double defaultValue) {
     return defaultValue;
   if (!found->floats.empty())
     return found->floats[0];
-  if (!found->ints.empty())
+  if (!found->ints.empty()) {
+    // A symbol's value isn't in the file.
+    if (!found->ints[0].symbol.empty())
+      throw DynamicNumber();
     return static_cast<double>(found->ints[0].value);
+  }
   fail(absl::StrCat("argument '", name.str(), "' is not a number"));
 }
 
@@ -483,10 +487,17 @@ void Lowering::lowerNode(const pt2::Node &current) {
   LoweringRule rule = findLoweringRule(target);
   if (!rule && target.count('.') > 1)
     rule = findLoweringRule(target.take_front(target.rfind('.')));
-  if (rule)
-    rule(*this);
-  else
+  size_t opsBefore = graph.ops.size();
+  try {
+    if (rule)
+      rule(*this);
+    else
+      lowerOpaque();
+  } catch (const DynamicNumber &) {
+    // The op computes with a size that isn't known: its shapes are, its numbers can't be.
+    graph.ops.resize(opsBefore);
     lowerOpaque();
+  }
 }
 
 void Lowering::lowerOpaque() {

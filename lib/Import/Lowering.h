@@ -55,6 +55,7 @@ public:
   /// The same, none of which may be missing.
   llvm::SmallVector<ValueId, 4> allTensors(llvm::StringRef name);
   int64_t integer(llvm::StringRef name, int64_t defaultValue);
+  /// Throws DynamicNumber for a size that only a run knows, so that the node stays opaque.
   double number(llvm::StringRef name, double defaultValue);
   bool flag(llvm::StringRef name, bool defaultValue);
   llvm::StringRef text(llvm::StringRef name, llvm::StringRef defaultValue);

@@ -26,14 +26,35 @@ absl::Status moai::checkWritableFolder(llvm::StringRef path) {
 }
 
 absl::Status moai::createFolder(llvm::StringRef path) {
-  if (std::error_code error = llvm::sys::fs::create_directories(path))
+  // As the user's mask allows.
+  if (std::error_code error = llvm::sys::fs::create_directories(path, /*IgnoreExisting=*/true, llvm::sys::fs::all_all))
     return notWritable(path, error.message());
   return checkWritableFolder(path);
 }
 
-static absl::Status replaceFile(llvm::StringRef path, llvm::function_ref<void(llvm::raw_ostream &)> write, bool waitsForDisk) {
+// What is no regular file, a pipe or a device, is written to and stays what it is.
+static absl::Status writeInto(llvm::StringRef path, llvm::function_ref<void(llvm::raw_ostream &)> write) {
+  std::error_code error;
+  llvm::raw_fd_ostream stream(path, error, llvm::sys::fs::CD_OpenExisting, llvm::sys::fs::FA_Write, llvm::sys::fs::OF_None);
+  if (!error) {
+    write(stream);
+    stream.close();
+    error = stream.error();
+    stream.clear_error();
+  }
+  return error ? absl::PermissionDeniedError(absl::StrCat(path.str(), ": can't be written (", error.message(), ")")) : absl::OkStatus();
+}
+
+static absl::Status replaceFile(llvm::StringRef given, llvm::function_ref<void(llvm::raw_ostream &)> write, bool waitsForDisk) {
+  // A link stays one; what it leads to is replaced.
+  llvm::SmallString<256> path(given);
+  if (llvm::sys::fs::real_path(given, path))
+    path = given;
+  llvm::sys::fs::file_status status;
+  if (!llvm::sys::fs::status(path, status) && !llvm::sys::fs::is_regular_file(status) && !llvm::sys::fs::is_directory(status))
+    return writeInto(path, write);
   auto fail = [&](const std::string &reason) {
-    return absl::PermissionDeniedError(absl::StrCat(path.str(), ": can't be written (", reason, ")"));
+    return absl::PermissionDeniedError(absl::StrCat(given.str(), ": can't be written (", reason, ")"));
   };
   auto temporary = llvm::sys::fs::TempFile::create(path + ".%%%%%%.tmp", llvm::sys::fs::all_read | llvm::sys::fs::owner_write);
   if (!temporary)

@@ -4,6 +4,9 @@
 #include "llvm/Support/MemoryBuffer.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include <fstream>
+#include <sys/stat.h>
+#include <thread>
 
 using namespace moai;
 
@@ -33,6 +36,39 @@ TEST_F(FileTest, WritesAndReplaces) {
   ASSERT_TRUE(writeFile(path("a"), "second").ok());
   EXPECT_EQ(read("a"), "second");
   EXPECT_EQ(countEntries(), 1u); // no temporary is left
+}
+
+// What a link leads to is replaced, and the link stays one.
+TEST_F(FileTest, FollowsLinks) {
+  ASSERT_TRUE(createFolder(path("b")).ok());
+  ASSERT_TRUE(writeFile(path("b/target"), "old").ok());
+  ASSERT_FALSE(llvm::sys::fs::create_link(path("b/target"), path("link")));
+  ASSERT_TRUE(writeFile(path("link"), "new").ok());
+  EXPECT_TRUE(llvm::sys::fs::is_symlink_file(path("link")));
+  EXPECT_EQ(read("b/target"), "new");
+}
+
+// A pipe stays one; whoever reads it gets the content.
+TEST_F(FileTest, WritesIntoPipes) {
+  ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
+  std::string got;
+  std::thread reader([&] {
+    std::ifstream in(path("pipe"));
+    got.assign(std::istreambuf_iterator<char>(in), {});
+  });
+  EXPECT_EQ(writeFile(path("pipe"), "through"), absl::OkStatus());
+  reader.join();
+  EXPECT_EQ(got, "through");
+  llvm::sys::fs::file_status status;
+  ASSERT_FALSE(llvm::sys::fs::status(path("pipe"), status));
+  EXPECT_EQ(status.type(), llvm::sys::fs::file_type::fifo_file);
+}
+
+TEST_F(FileTest, FoldersAreAsTheMaskAllows) {
+  mode_t before = umask(022);
+  ASSERT_TRUE(createFolder(path("d")).ok());
+  umask(before);
+  EXPECT_EQ(*llvm::sys::fs::getPermissions(path("d")), llvm::sys::fs::perms(0755));
 }
 
 TEST_F(FileTest, AFailureLeavesTheOldFile) {

@@ -93,10 +93,15 @@ TEST(Hardware, Files) {
   EXPECT_DOUBLE_EQ(accelerator->device.peakLowPrecisionFlops, 989.4e12);
   EXPECT_EQ(resolve(R"({"base": "h100", "count": 2, "name": "mine"})")->name, "mine:2");
 
+  const std::string deep(200000, '[');
   struct Case {
     const char *text, *message;
   } cases[] = {
       {"{", "is not JSON: "},
+      {deep.c_str(), "is not JSON: it nests deeper than 64 levels"},
+      {R"({"base": "h100", "count": 1, "hbm_gbps": 1e308})", ": field 'hbm_gbps' is beyond what any device has; check its unit"},
+      {R"({"base": "h100", "count": 1, "hbm_gbps": 1e-308})", ": field 'hbm_gbps' is beyond what any device has; check its unit"},
+      {R"({"base": "h100", "count": 1, "kernel_workspace_mib": 1e300})", ": field 'kernel_workspace_mib' is beyond what any device has"},
       {"[]", " does not hold a JSON object, expected the fields of a device and 'count'"},
       {R"({"count": 2})", ": field 'peak_bf16_tflops' is missing; give it, or a 'base' device to take it from"},
       {R"({"base": "h100"})", ": field 'count' is missing, expected a whole number from 1 to 1000000"},

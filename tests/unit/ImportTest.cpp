@@ -1,6 +1,7 @@
 //===- ImportTest.cpp - Real exported graphs, against what PyTorch counts --===//
 #include "TestModel.h"
 #include "moai/IR/Flops.h"
+#include "moai/Passes/Differentiable.h"
 
 using namespace moai;
 
@@ -308,6 +309,14 @@ TEST(Import, InterpolationThatItCannotExpressStaysOpaque) {
 
 // An average whose windows reach beyond the border, an embedding whose gradient is scaled or whose rows are scaled in place, and a mean of
 // what is scattered: what the rules for these ops don't do isn't left out silently.
+// loss * ids.shape[0] of a dynamic batch: the size is no number of the file, and was once taken for 0.
+TEST(Import, SizesThatOnlyARunKnowsAreNoNumbers) {
+  TestContext context;
+  ImportedModel model = importTestGraph("small-size-factor-opaque", context);
+  EXPECT_THAT(model.summary.opaqueOps, testing::ElementsAre("aten.mul.Tensor"));
+  EXPECT_THAT(std::string(checkDifferentiable(*model.module).message()), testing::HasSubstr("op aten.mul.Tensor"));
+}
+
 TEST(Import, OptionsThatItCannotExpressStayOpaque) {
   TestContext context;
   ImportedModel model = importTestGraph("small-options-opaque", context);

@@ -1,6 +1,7 @@
 //===- CheckpointWeights.cpp - A model's weights in files ------------------===//
 #include "moai/Execute/CheckpointWeights.h"
 #include "absl/strings/str_cat.h"
+#include "moai/Support/Json.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/Path.h"
@@ -29,11 +30,9 @@ using NamesByShard = std::map<std::string, std::vector<std::string>>;
 
 static absl::StatusOr<NamesByShard> parseIndex(llvm::StringRef text, llvm::StringRef index) {
   auto wrong = [&](auto... what) { return absl::InvalidArgumentError(absl::StrCat(index.str(), ": ", what...)); };
-  auto parsed = json::parse(text);
-  if (!parsed) {
-    llvm::consumeError(parsed.takeError());
+  absl::StatusOr<json::Value> parsed = parseJson(text);
+  if (!parsed.ok())
     return wrong("is not JSON; expected the index of a checkpoint");
-  }
   const json::Object *object = parsed->getAsObject();
   const json::Object *map = object ? object->getObject("weight_map") : nullptr;
   if (!map)

@@ -4,6 +4,7 @@
 #include "Kernels/Kernels.h"
 #include "absl/strings/str_cat.h"
 #include "moai/Support/File.h"
+#include "moai/Support/Json.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/JSON.h"
@@ -78,11 +79,9 @@ absl::StatusOr<SafetensorsFile> SafetensorsFile::parse(llvm::StringRef bytes, ll
   uint64_t length = llvm::support::endian::read64le(bytes.data());
   if (length > bytes.size() - 8)
     return wrong("the header claims ", length, " bytes, the file has ", bytes.size() - 8, " more; it is cut off or no .safetensors file");
-  auto header = json::parse(bytes.substr(8, length));
-  if (!header) {
-    llvm::consumeError(header.takeError());
+  absl::StatusOr<json::Value> header = parseJson(bytes.substr(8, length));
+  if (!header.ok())
     return wrong("the header is not JSON; expected a .safetensors file");
-  }
   const json::Object *descriptions = header->getAsObject();
   if (!descriptions)
     return wrong("the header is not a JSON object; expected a .safetensors file");
