@@ -60,6 +60,6 @@ absl::Status moai::checkMainMemory(const std::string &model, double bytes, const
   double present = mainMemoryBytes();
   if (bytes <= present)
     return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrFormat("%s: its step needs about %.0f GiB to run, this machine has %.0f; %s", model,
-                                                      bytes / kGiB, present / kGiB, advice));
+  return absl::ResourceExhaustedError(
+      absl::StrFormat("%s: its step needs about %.0f GiB to run, this machine has %.0f; %s", model, bytes / kGiB, present / kGiB, advice));
 }
