@@ -53,9 +53,12 @@ std::string moai::describeInexactSplit(ModuleOp forward) {
   Value loss = step.getBody().front().getTerminator()->getOperand(0);
   Operation *reduction = findReduction(loss);
   if (!reduction)
-    return "the loss is not a plain mean or sum over samples";
-  if (auto reduce = dyn_cast<ReduceOp>(reduction); reduce && reduce.getKind() != "mean" && reduce.getKind() != "sum")
-    return absl::StrCat("the loss is a ", reduce.getKind().str(), " over samples, not a plain mean or sum");
+    return "the loss is not a plain mean over samples";
+  // Parts are averaged, so of a sum there would be left as much as there is of one part.
+  auto reduce = dyn_cast<ReduceOp>(reduction);
+  llvm::StringRef kind = reduce ? reduce.getKind() : cast<CrossEntropyOp>(reduction).getReduction();
+  if (kind != "mean")
+    return absl::StrCat("the loss is a ", kind.str(), " over samples, not a plain mean");
   if (Operation *meeting = findMeeting(forward, reduction))
     return absl::StrCat("samples see each other in ", describeOp(*meeting));
   return "";

@@ -7,7 +7,7 @@
 
 namespace moai {
 
-/// Of a forward graph: why its loss is not a plain mean, or sum, over samples that don't see each other, so that a step that is split into
+/// Of a forward graph: why its loss is not a plain mean over samples that don't see each other, so that a step that is split into
 /// micro-batches or replicas is another one; empty if it is. Decided by the ops alone, and to the safe side: a loss of a form that
 /// isn't known counts as another. Labels that don't count are the data's business.
 std::string describeInexactSplit(mlir::ModuleOp forward);
