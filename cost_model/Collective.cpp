@@ -1,35 +1,28 @@
 //===- Collective.cpp - Seconds of communication between devices ------------===//
 #include "moai/CostModel/Collective.h"
 #include <algorithm>
-#include <numeric>
 
 using namespace moai;
 
-double moai::collectiveSeconds(CollectiveKind kind, double bytes, int64_t groupSize, const Accelerator &accelerator, int64_t stride) {
-  if (groupSize <= 1 || bytes <= 0)
+double moai::collectiveSeconds(CollectiveKind kind, double bytes, const GroupShape &group, const Accelerator &accelerator) {
+  if (group.size <= 1 || bytes <= 0)
     return 0;
   const int64_t perNode = accelerator.devicesPerNode;
   const bool allReduce = kind == CollectiveKind::AllReduce;
-  const double n = groupSize;
+  const double n = group.size;
   const double passes = allReduce ? 2 : 1; // a ring all-reduce is a reduce-scatter and an all-gather
   const double movedBytes = passes * (n - 1) / n * bytes;
   const double intraBandwidth = allReduce ? accelerator.allReduceBytesPerSecond : accelerator.intraNode.bytesPerSecond;
 
-  // Groups tile blocks of groupSize x stride devices; a block that starts late in a node touches the most nodes.
-  const int64_t block = groupSize * stride;
-  const int64_t common = std::gcd(block, perNode);
-  const int64_t allNodes = (accelerator.numDevices + perNode - 1) / perNode;
-  const int64_t blockNodes = std::min(allNodes, (perNode - common + block - 1) / perNode + 1);
-  if (blockNodes <= 1) {
+  const NodeShape shape = placeOnNodes(group, accelerator.numDevices, perNode);
+  if (shape.nodes <= 1) {
     double share = accelerator.meshIntraNode ? (n - 1) / std::max<double>(perNode - 1, 1) : 1;
     return accelerator.collectiveOverheadSeconds + passes * (n - 1) * accelerator.intraNode.latencySeconds +
            movedBytes / (intraBandwidth * std::min(share, 1.0));
   }
 
-  const double nodes = std::min<double>(blockNodes, n); // far strides skip nodes
-  const bool straddles = block % perNode != 0 && accelerator.numDevices >= 2 * block;
-  const double groupsPerNode = static_cast<double>(std::min(stride, perNode)) * (straddles ? 2 : 1);
-  const double nicBandwidth = accelerator.interNode.bytesPerSecond / groupsPerNode;
+  const double nodes = static_cast<double>(shape.nodes);
+  const double nicBandwidth = accelerator.interNode.bytesPerSecond / static_cast<double>(shape.groupsPerNode);
   const double crossing = std::min(nodes, n - 1);
   const double latency = accelerator.collectiveOverheadSeconds + passes * (crossing * accelerator.interNode.latencySeconds +
                                                                            (n - 1 - crossing) * accelerator.intraNode.latencySeconds);

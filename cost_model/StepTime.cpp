@@ -5,14 +5,6 @@
 
 using namespace moai;
 
-// Devices of a stage are contiguous, so a message crosses nodes if any device and its peer are on different ones.
-static bool crossesNode(int64_t stage, int64_t devicesPerStage, const Accelerator &accelerator) {
-  for (int64_t device = stage * devicesPerStage; device < (stage + 1) * devicesPerStage; ++device)
-    if (accelerator.nodeOf(device) != accelerator.nodeOf(device + devicesPerStage))
-      return true;
-  return false;
-}
-
 namespace {
 /// What simulatePipeline takes.
 struct PipelineInput {
@@ -21,11 +13,7 @@ struct PipelineInput {
 };
 } // namespace
 
-static int64_t countDevicesPerStage(const ParallelConfig &config) {
-  return std::max<int64_t>(1, config.numDevices() / std::max<int64_t>(1, config.numStages));
-}
-
-static PipelineInput pipelineOf(llvm::ArrayRef<StageProgram> stages, const ParallelConfig &config, const Accelerator &accelerator) {
+static PipelineInput pipelineOf(llvm::ArrayRef<StageProgram> stages, const DeviceMesh &mesh, const Accelerator &accelerator) {
   PipelineInput input;
   for (auto [index, stage] : llvm::enumerate(stages)) {
     input.order.push_back(stage.order);
@@ -33,7 +21,7 @@ static PipelineInput pipelineOf(llvm::ArrayRef<StageProgram> stages, const Paral
     input.backward.push_back(stage.backwardSeconds);
     if (index + 1 < stages.size())
       input.transfer.push_back(sendSeconds(static_cast<double>(stage.sendBytes),
-                                           crossesNode(static_cast<int64_t>(index), countDevicesPerStage(config), accelerator),
+                                           mesh.crossesNodes(MeshAxis::Stage, static_cast<int64_t>(index), accelerator.devicesPerNode),
                                            accelerator));
   }
   return input;
@@ -41,13 +29,13 @@ static PipelineInput pipelineOf(llvm::ArrayRef<StageProgram> stages, const Paral
 
 std::vector<std::vector<TaskTime>> moai::timeStepTasks(llvm::ArrayRef<StageProgram> stages, const ParallelConfig &config,
                                                        const Accelerator &accelerator) {
-  PipelineInput input = pipelineOf(stages, config, accelerator);
+  PipelineInput input = pipelineOf(stages, DeviceMesh(config), accelerator);
   return timeTasks(input.order, input.forward, input.backward, input.transfer);
 }
 
 CostBreakdown moai::stepCost(llvm::ArrayRef<StageProgram> stages, const ParallelConfig &config, const Accelerator &accelerator) {
   CostBreakdown cost;
-  int64_t devicesPerStage = countDevicesPerStage(config);
+  DeviceMesh mesh(config);
   for (const StageProgram &stage : stages) {
     double gather = 0, reduce = 0;
     for (const StageCollective &collective : stage.collectives) {
@@ -55,15 +43,15 @@ CostBreakdown moai::stepCost(llvm::ArrayRef<StageProgram> stages, const Parallel
                             : collective.kind == "reduce_scatter" ? CollectiveKind::ReduceScatter
                                                                   : CollectiveKind::AllReduce;
       double perBucket = static_cast<double>(collective.bytes) / static_cast<double>(std::max<int64_t>(1, collective.count));
-      double seconds = static_cast<double>(collective.count) * collectiveSeconds(kind, perBucket, collective.groupSize, accelerator,
-                                                                                 collective.axis == "data" ? 1 : devicesPerStage);
+      GroupShape group = collective.axis == "data" ? mesh.shapeOf(AxisSet::data()) : mesh.shapeAlong(MeshAxis::Stage, collective.groupSize);
+      double seconds = static_cast<double>(collective.count) * collectiveSeconds(kind, perBucket, group, accelerator);
       (collective.kind == "all_gather" ? gather : reduce) += seconds;
     }
     cost.parameterGather = std::max(cost.parameterGather, gather);
     cost.gradientReduce = std::max(cost.gradientReduce, reduce);
     cost.optimizer = std::max(cost.optimizer, stage.updateSeconds);
   }
-  PipelineInput input = pipelineOf(stages, config, accelerator);
+  PipelineInput input = pipelineOf(stages, mesh, accelerator);
   PipelineTime time = simulatePipeline(input.order, input.forward, input.backward, input.transfer);
   const StageProgram &critical = stages[time.criticalStage];
   double microBatches = static_cast<double>(config.numMicroBatches);

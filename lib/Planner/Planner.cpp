@@ -6,6 +6,7 @@
 #include "moai/CostModel/StepTime.h"
 #include "moai/IR/Flops.h"
 #include "moai/Passes/Pipelines.h"
+#include "moai/Plan/DeviceMesh.h"
 #include "moai/Planner/WhatFits.h"
 #include "moai/Support/Bytes.h"
 #include "moai/Support/Log.h"
@@ -52,7 +53,8 @@ void moai::rejectWhatDoesNotFit(llvm::MutableArrayRef<Candidate> candidates, int
   for (Candidate &candidate : candidates) {
     if (candidate.rejected)
       continue;
-    int64_t devicesPerStage = candidate.config.numDevices() / std::max<int64_t>(1, candidate.config.numStages), worst = 0;
+    DeviceMesh mesh(candidate.config);
+    int64_t worst = 0;
     for (auto [index, stage] : llvm::enumerate(candidate.stages)) {
       int64_t over = stage.memory.total() - memoryLimit;
       if (over <= worst)
@@ -61,7 +63,7 @@ void moai::rejectWhatDoesNotFit(llvm::MutableArrayRef<Candidate> candidates, int
       candidate.rejected = Rejection{"memory",
                                      absl::StrFormat("stage %d needs %.0f MiB per device, %.0f MiB may be used", index,
                                                      toMiB(stage.memory.total()), toMiB(memoryLimit)),
-                                     static_cast<int64_t>(index) * devicesPerStage, over};
+                                     mesh.firstOfStage(static_cast<int64_t>(index)), over};
     }
   }
 }
@@ -86,7 +88,7 @@ static absl::Status nothingFits(const Plan &plan, mlir::ModuleOp trainingGraph, 
   else
     advice = describeWhatFits(trainingGraph, request);
   const ParallelConfig &config = nearest->config;
-  int64_t stage = nearest->rejected->rank / std::max<int64_t>(1, config.numDevices() / std::max<int64_t>(1, config.numStages));
+  int64_t stage = DeviceMesh(config).stageOf(nearest->rejected->rank);
   const StageMemory &memory = nearest->stages[stage].memory;
   return absl::ResourceExhaustedError(absl::StrFormat(
       "%s: none of the %d candidates fits: the nearest (num_stages %d, num_micro_batches %d, batch_per_device %d, recomputation %s) is "

@@ -30,7 +30,7 @@ TEST(Collective, InsideANode) {
   EXPECT_EQ(collectiveSeconds(AG, 800, 1, accelerator), 0);
   EXPECT_EQ(collectiveSeconds(AG, 0, 8, accelerator), 0);
   // Devices 0, 4 and so on of one node.
-  EXPECT_DOUBLE_EQ(collectiveSeconds(AG, 800, 2, accelerator, 4), 100 + 1 + 400 / 40.);
+  EXPECT_DOUBLE_EQ(collectiveSeconds(AG, 800, {2, 8}, accelerator), 100 + 1 + 400 / 40.);
 }
 
 TEST(Collective, FullMeshUsesTheLinksToItsMembers) {
@@ -46,9 +46,9 @@ TEST(Collective, OverNodes) {
   EXPECT_DOUBLE_EQ(collectiveSeconds(AG, 1600, 16, accelerator), 100 + 13 * 1 + 2 * 10 + 1500 / 16.);
   EXPECT_DOUBLE_EQ(collectiveSeconds(AR, 1600, 16, accelerator), 100 + 2 * (13 * 1 + 2 * 10) + 3000 / 16.);
   // One member in each node: eight such groups share the NICs.
-  EXPECT_DOUBLE_EQ(collectiveSeconds(AG, 1600, 4, accelerator, 8), 100 + 3 * 10 + 1200 / 2.);
+  EXPECT_DOUBLE_EQ(collectiveSeconds(AG, 1600, {4, 32}, accelerator), 100 + 3 * 10 + 1200 / 2.);
   // Two members in each of four nodes, four groups.
-  EXPECT_DOUBLE_EQ(collectiveSeconds(AG, 1600, 8, accelerator, 4), 100 + 4 * 10 + 3 * 1 + 1400 / 4.);
+  EXPECT_DOUBLE_EQ(collectiveSeconds(AG, 1600, {8, 32}, accelerator), 100 + 4 * 10 + 3 * 1 + 1400 / 4.);
   // 12 devices on one and a half nodes: two such groups meet at the middle one.
   accelerator.numDevices = 24;
   EXPECT_DOUBLE_EQ(collectiveSeconds(AG, 1200, 12, accelerator), 100 + 2 * 10 + 9 * 1 + 1100 / 8.);

@@ -118,7 +118,7 @@ TEST_P(Memory, IsWhatTheDevicesUse) {
         ASSERT_TRUE(run->run(false).ok());
       const DeviceGrid &devices = run->devices();
       for (int64_t device = 0; device < devices.numDevices(); ++device) {
-        std::string name = "stage" + std::to_string(devices.stageOf(device));
+        std::string name = "stage" + std::to_string(devices.mesh().stageOf(device));
         auto stage = program->lookupSymbol<mlir::func::FuncOp>(name);
         MemoryTimeline traced = traceMemory(stage, {});
         EXPECT_EQ(verify(traced), absl::OkStatus());

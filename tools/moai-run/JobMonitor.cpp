@@ -54,8 +54,8 @@ void JobMonitor::watch(const DeviceGrid &watched) {
   std::lock_guard<std::mutex> lock(mutex);
   grid = &watched;
   for (int64_t device = 0; device < watched.numDevices(); ++device) {
-    latest.devices[device].stage = watched.stageOf(device);
-    latest.devices[device].replica = watched.replicaOf(device);
+    latest.devices[device].stage = watched.mesh().stageOf(device);
+    latest.devices[device].replica = watched.mesh().replicaOf(device);
   }
 }
 

@@ -39,6 +39,7 @@ private:
   std::optional<ImportedModel> model;
   Accelerator accelerator;
   ParallelConfig config;
+  DeviceMesh mesh; ///< of the configuration
   std::optional<StepPlayback> playback;
   std::vector<int64_t> peaks; ///< so far, by stage
   steady_clock::time_point start;
@@ -73,6 +74,7 @@ absl::Status Rehearsal::prepare() {
 
 absl::Status Rehearsal::makePlayback(const Candidate &selected, const PlanRequest &plan) {
   config = selected.config;
+  mesh = DeviceMesh(config);
   std::string reason;
   auto program = compileCandidate(*model->module, config, plan, reason);
   if (!program)
@@ -86,17 +88,18 @@ absl::Status Rehearsal::makePlayback(const Candidate &selected, const PlanReques
   return absl::OkStatus();
 }
 
-// Devices are laid out with the stage outermost.
 void Rehearsal::show(double time) {
   double busiest = 0;
+  std::vector<int64_t> bytesInUse;
   for (int64_t stage = 0; stage < config.numStages; ++stage) {
-    StepPlayback::Moment moment = playback->at(stage, time);
-    peaks[stage] = std::max(peaks[stage], moment.bytesInUse);
-    for (int64_t replica = 0; replica < config.dataParallel; ++replica) {
-      int64_t device = stage * config.dataParallel + replica;
-      monitor->setDevice(device, {accelerator.nodeOf(device), stage, replica, moment.bytesInUse, peaks[stage], playback->busyShare(stage)});
-    }
+    bytesInUse.push_back(playback->at(stage, time).bytesInUse);
+    peaks[stage] = std::max(peaks[stage], bytesInUse[stage]);
     busiest = std::max(busiest, playback->busyShare(stage));
+  }
+  for (int64_t device = 0; device < mesh.numDevices(); ++device) {
+    int64_t stage = mesh.stageOf(device);
+    monitor->setDevice(
+        device, {accelerator.nodeOf(device), stage, mesh.replicaOf(device), bytesInUse[stage], peaks[stage], playback->busyShare(stage)});
   }
   monitor->setUtilization(busiest);
 }
@@ -143,7 +146,7 @@ void Rehearsal::run() {
   bar.clear();
   int64_t total = 0, largest = 0;
   for (int64_t stage = 0; stage < config.numStages; ++stage) {
-    total += playback->peakBytes(stage) * config.dataParallel;
+    total += playback->peakBytes(stage) * mesh.devicesPerStage();
     largest = std::max(largest, playback->peakBytes(stage));
   }
   std::string outcome = done < steps ? absl::StrCat("stopped after step ", done) : "done";

@@ -129,9 +129,9 @@ absl::Status Training::prepare() {
 absl::Status Training::checkMemory(const Candidate &candidate) const {
   const ModelSummary &summary = model->summary;
   double width = static_cast<double>(summary.parameterBytes) / static_cast<double>(std::max<int64_t>(1, summary.parameters));
-  double bytes = 0;
+  double bytes = 0, devicesPerStage = static_cast<double>(DeviceMesh(candidate.config).devicesPerStage());
   for (const StageProgram &stage : candidate.stages)
-    bytes += static_cast<double>(stage.memory.total()) * static_cast<double>(candidate.config.dataParallel);
+    bytes += static_cast<double>(stage.memory.total()) * devicesPerStage;
   return checkMainMemory(request.model, bytes * sizeof(double) / std::max(1.0, width),
                          "take a smaller model or --global-batch, or rehearse the training with --dry-run, which needs no memory for it");
 }

@@ -4,14 +4,14 @@
 
 #include "absl/status/statusor.h"
 #include "moai/Execute/Executor.h"
-#include "moai/Plan/ParallelConfig.h"
+#include "moai/Plan/DeviceMesh.h"
 #include <functional>
 #include <string>
 #include <vector>
 
 namespace moai {
 
-/// A program per stage, as the candidate pipeline makes it, on numStages x dataParallel virtual devices, the stage outermost.
+/// A program per stage, as the candidate pipeline makes it, on the virtual devices of its mesh, which are known by their ranks.
 /// Each has its own memory and program counter, runs its stage's tasks in the order of its schedule, and stops where a
 /// message or the other members of a collective are missing. Several threads may run them: sums are in the order of the
 /// devices, so numbers are the same on any number of threads. Not thread-safe, but for what says so.
@@ -37,9 +37,8 @@ public:
   ~DeviceGrid();
 
   const ParallelConfig &config() const;
-  int64_t numDevices() const { return config().numDevices(); }
-  int64_t stageOf(int64_t device) const { return device / config().dataParallel; }
-  int64_t replicaOf(int64_t device) const { return device % config().dataParallel; }
+  const DeviceMesh &mesh() const;
+  int64_t numDevices() const { return mesh().numDevices(); }
   llvm::ArrayRef<Argument> arguments(int64_t stage) const;
 
   /// Gives a device the tensor of an argument; of an input, for one micro-batch. All but accumulators, which start a step at

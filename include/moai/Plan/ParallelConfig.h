@@ -31,8 +31,7 @@ struct RecomputationChoice {
 enum class ScheduleKind : uint8_t { GPipe, OneFOneB, InterleavedOneFOneB, ZbH1, ZbH2, ZbV };
 
 /// One candidate. Everywhere outside C++ (text, JSON, the `#moai.config` attribute) the fields carry the names in
-/// snake case: `num_stages=2,num_micro_batches=16`. Devices are laid out with the stage outermost and the data
-/// axis innermost.
+/// snake case: `num_stages=2,num_micro_batches=16`. DeviceMesh says how devices are laid out.
 struct ParallelConfig {
   int64_t numStages = 1;
   int64_t numMicroBatches = 1;

@@ -44,7 +44,7 @@ absl::StatusOr<Plan> planModel(mlir::ModuleOp module, const ModelSummary &model,
 /// The index of the cheapest candidate that was not rejected; ties go to the smaller index.
 std::optional<size_t> SelectBestGraphFromCandidates(llvm::ArrayRef<Candidate> candidates);
 
-/// Marks candidates that use more than the limit on any stage. `devicesPerStage` tells ranks from stages.
+/// Marks candidates that use more than the limit on any stage.
 void rejectWhatDoesNotFit(llvm::MutableArrayRef<Candidate> candidates, int64_t memoryLimit);
 
 /// InvalidArgument for a valid configuration that the passes can't compile yet.

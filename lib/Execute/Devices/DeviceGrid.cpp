@@ -24,6 +24,7 @@ struct DeviceGrid::State {
   std::optional<tbb::global_control> allowedThreads;
   KernelTable kernels;
   ParallelConfig config;
+  DeviceMesh mesh;
   std::vector<StageFacts> stages;
   std::vector<std::unique_ptr<StageTasks>> devices;
   double lossShare = 1; ///< of one micro-batch's loss in the step's
@@ -64,7 +65,8 @@ absl::StatusOr<std::unique_ptr<DeviceGrid>> DeviceGrid::create(ModuleOp program,
   if (!config)
     return absl::InvalidArgumentError("the module has no moai.config, so it is no compiled candidate");
   state->config = *parseConfig(config.getText());
-  if (state->config.numDevices() != state->config.numStages * state->config.dataParallel)
+  state->mesh = DeviceMesh(state->config);
+  if (state->mesh.size(~(AxisSet::data() | MeshAxis::Stage)) > 1)
     return absl::InvalidArgumentError("the configuration splits by other axes than stages and data, which devices can't run");
   addAllKernels(state->kernels);
   for (int64_t stage = 0; stage < state->config.numStages; ++stage) {
@@ -81,10 +83,9 @@ absl::StatusOr<std::unique_ptr<DeviceGrid>> DeviceGrid::create(ModuleOp program,
   }
   state->lossShare = findLossShare(program);
   state->functions.prepare();
-  for (int64_t device = 0; device < state->config.numDevices(); ++device) {
-    DevicePlace place{device / state->config.dataParallel, device % state->config.dataParallel, state->config.dataParallel};
-    state->devices.push_back(std::make_unique<StageTasks>(state->stages[place.stage], state->functions, state->kernels, options, place));
-  }
+  for (int64_t device = 0; device < state->mesh.numDevices(); ++device)
+    state->devices.push_back(std::make_unique<StageTasks>(state->stages[state->mesh.stageOf(device)], state->functions, state->kernels,
+                                                          options, DevicePlace{state->mesh, device}));
   return std::unique_ptr<DeviceGrid>(new DeviceGrid(std::move(state)));
 }
 
@@ -92,6 +93,7 @@ DeviceGrid::DeviceGrid(std::unique_ptr<State> state) : state(std::move(state)) {
 DeviceGrid::~DeviceGrid() = default;
 
 const ParallelConfig &DeviceGrid::config() const { return state->config; }
+const DeviceMesh &DeviceGrid::mesh() const { return state->mesh; }
 llvm::ArrayRef<DeviceGrid::Argument> DeviceGrid::arguments(int64_t stage) const { return state->stages[stage].arguments; }
 
 absl::Status DeviceGrid::set(int64_t device, size_t argument, TensorPtr tensor, int64_t microBatch) {

@@ -151,7 +151,7 @@ void StageTasks::beginStep(const ExecuteOptions &options, const DeviceGrid::Grad
   device.onUpdate = [this, onGradient](OptimizerOp optimizer, const TensorList &gradients) {
     for (auto [parameter, gradient] : llvm::zip(optimizer.getParameters(), gradients)) {
       auto inUpdate = cast<BlockArgument>(parameter);
-      onGradient(place.device(), cast<BlockArgument>(facts.update.getOperand(inUpdate.getArgNumber())).getArgNumber(), *gradient);
+      onGradient(place.rank, cast<BlockArgument>(facts.update.getOperand(inUpdate.getArgNumber())).getArgNumber(), *gradient);
     }
   };
 }
@@ -173,7 +173,7 @@ int64_t StageTasks::currentMicroBatch() const {
 
 // Replicas take contiguous parts of the batch, in micro-batches one after the other.
 int64_t StageTasks::firstSample() const {
-  return (place.replica * facts.config.numMicroBatches + currentMicroBatch()) * facts.config.batchPerDevice;
+  return (place.mesh.replicaOf(place.rank) * facts.config.numMicroBatches + currentMicroBatch()) * facts.config.batchPerDevice;
 }
 
 DeviceValue StageTasks::lookUp(Value operand, int64_t microBatch) {

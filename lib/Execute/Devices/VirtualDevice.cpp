@@ -143,7 +143,7 @@ absl::Status VirtualDevice::locate(const absl::Status &status) const {
 }
 
 std::string VirtualDevice::describePosition() const {
-  return absl::StrCat("device ", at.device(), frames.empty() ? " has nothing to do" : " waits at " + describeOp(*frames.back().next));
+  return absl::StrCat("device ", at.rank, frames.empty() ? " has nothing to do" : " waits at " + describeOp(*frames.back().next));
 }
 
 //===----------------------------------------------------------------------===//
@@ -184,7 +184,7 @@ absl::Status VirtualDevice::checkRoom(const std::string &what, int64_t added) co
   int64_t over = memory.live + added - options.deviceMemoryBytes;
   if (options.deviceMemoryBytes == 0 || over <= 0)
     return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat("device ", at.device(), " (stage ", at.stage, ") is out of memory at ", what,
+  return absl::ResourceExhaustedError(absl::StrCat("device ", at.rank, " (stage ", at.stage(), ") is out of memory at ", what,
                                                    ", which needs ", formatBytes(over), " more than the ",
                                                    formatBytes(options.deviceMemoryBytes), " of the device"));
 }
@@ -253,11 +253,11 @@ absl::StatusOr<bool> VirtualDevice::communicate(Frame &frame, Operation &op, Ren
   for (Value operand : op.getOperands())
     operands.push_back(frame.values.find(operand)->second.tensor);
   if (auto send = dyn_cast<SendOp>(op)) {
-    others.send(at.device(), at.deviceOf(send.getPeer()), std::move(operands));
+    others.send(at.rank, at.peer(send.getPeer()), std::move(operands));
     return true;
   }
   if (auto receive = dyn_cast<ReceiveOp>(op)) {
-    auto received = others.receive(at.deviceOf(receive.getPeer()), at.device());
+    auto received = others.receive(at.peer(receive.getPeer()), at.rank);
     if (!received)
       return false;
     SmallVector<Offsets> expected, found;
@@ -275,17 +275,16 @@ absl::StatusOr<bool> VirtualDevice::communicate(Frame &frame, Operation &op, Ren
     return true;
   SmallVector<int64_t> members;
   if (collective->stages.empty())
-    for (int64_t replica = 0; replica < at.numReplicas; ++replica)
-      members.push_back(at.stage * at.numReplicas + replica);
+    members = at.mesh.membersOf(at.rank, AxisSet::data());
   for (int64_t stage : collective->stages)
-    members.push_back(at.deviceOf(stage));
+    members.push_back(at.peer(stage));
   if (static_cast<int64_t>(members.size()) != collective->groupSize)
     return absl::InternalError(
         absl::StrCat(describeOp(op), " is for ", collective->groupSize, " devices, but ", members.size(), " are on its axis"));
-  std::shared_ptr<Meeting> meeting = others.meet(at.device(), collective->axis, members, std::move(operands), describeOp(op));
+  std::shared_ptr<Meeting> meeting = others.meet(at.rank, collective->axis, members, std::move(operands), describeOp(op));
   if (!meeting)
     return false;
-  size_t own = llvm::find(members, at.device()) - members.begin();
+  size_t own = llvm::find(members, at.rank) - members.begin();
   if (absl::Status status = checkMeeting(*meeting, own, members); !status.ok())
     return status;
   auto combine = [&]() -> absl::StatusOr<TensorList> {

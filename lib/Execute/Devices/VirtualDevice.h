@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "moai/Execute/Executor.h"
 #include "moai/IR/Storage.h"
+#include "moai/Plan/DeviceMesh.h"
 #include <atomic>
 
 namespace moai {
@@ -46,13 +47,14 @@ struct DeviceValue {
   std::shared_ptr<Allocation> storage;
 };
 
-/// Where a device stands. Devices are numbered with the stage outermost.
+/// Where a device stands.
 struct DevicePlace {
-  int64_t stage = 0, replica = 0, numReplicas = 1;
+  DeviceMesh mesh;
+  int64_t rank = 0;
 
-  int64_t device() const { return deviceOf(stage); }
+  int64_t stage() const { return mesh.stageOf(rank); }
   /// The device of another stage that works on the same samples.
-  int64_t deviceOf(int64_t otherStage) const { return otherStage * numReplicas + replica; }
+  int64_t peer(int64_t otherStage) const { return mesh.memberAt(rank, MeshAxis::Stage, otherStage); }
 };
 
 /// Runs functions op by op, with the numbers of the reference kernels and the memory of an eager framework: results appear

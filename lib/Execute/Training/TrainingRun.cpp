@@ -46,9 +46,9 @@ static Tensor slice(const Tensor &whole, ArrayRef<int64_t> begin, ArrayRef<int64
 
 absl::Status TrainingRun::placeInput(int64_t device, size_t number, const Tensor &whole) {
   const ParallelConfig &config = grid->config();
-  const DeviceGrid::Argument &argument = grid->arguments(grid->stageOf(device))[number];
+  const DeviceGrid::Argument &argument = grid->arguments(grid->mesh().stageOf(device))[number];
   for (int64_t microBatch = 0; microBatch < config.numMicroBatches; ++microBatch) {
-    int64_t sample = (grid->replicaOf(device) * config.numMicroBatches + microBatch) * config.batchPerDevice;
+    int64_t sample = (grid->mesh().replicaOf(device) * config.numMicroBatches + microBatch) * config.batchPerDevice;
     SmallVector<int64_t> begin;
     for (int64_t multiple : argument.batchMultiple)
       begin.push_back(sample * multiple);
@@ -65,19 +65,19 @@ Tensor TrainingRun::initialTensor(const DeviceGrid::Argument &argument, int64_t 
   TensorList whole;
   for (const std::string &name : argument.names)
     whole.push_back(model->find(name)->tensor);
-  Tensor tensor = argument.isShard ? shardOf(whole, grid->config().dataParallel, replica) : *whole.front();
+  Tensor tensor = argument.isShard ? shardOf(whole, grid->mesh().numReplicas(), replica) : *whole.front();
   roundTo(argument.elementType, tensor.values);
   return tensor;
 }
 
 absl::Status TrainingRun::place() {
   for (int64_t device = 0; device < grid->numDevices(); ++device)
-    for (auto [number, argument] : llvm::enumerate(grid->arguments(grid->stageOf(device)))) {
+    for (auto [number, argument] : llvm::enumerate(grid->arguments(grid->mesh().stageOf(device)))) {
       absl::Status status;
       if (argument.role == "gradient_accumulator")
         continue;
       if (argument.role != "input")
-        status = grid->set(device, number, std::make_shared<Tensor>(initialTensor(argument, grid->replicaOf(device))));
+        status = grid->set(device, number, std::make_shared<Tensor>(initialTensor(argument, grid->mesh().replicaOf(device))));
       else if (const ModelTensor *input = model->find(argument.names.front()); input->tensor)
         status = placeInput(device, number, *input->tensor);
       if (!status.ok())
@@ -88,7 +88,7 @@ absl::Status TrainingRun::place() {
 
 absl::Status TrainingRun::setBatch(const Batch &batch) {
   for (int64_t device = 0; device < grid->numDevices(); ++device)
-    for (auto [number, argument] : llvm::enumerate(grid->arguments(grid->stageOf(device)))) {
+    for (auto [number, argument] : llvm::enumerate(grid->arguments(grid->mesh().stageOf(device)))) {
       if (argument.role != "input")
         continue;
       auto given = batch.find(argument.names.front());
@@ -115,7 +115,7 @@ std::vector<std::pair<const ModelTensor *, Tensor>> TrainingRun::join(const Devi
 std::vector<std::pair<const ModelTensor *, TensorView>> TrainingRun::view(int64_t stage, size_t number) const {
   const DeviceGrid::Argument &argument = grid->arguments(stage)[number];
   std::string type = grid->computesInDouble() ? "F64" : storedTypeOf(argument.elementType);
-  int64_t first = stage * grid->config().dataParallel, at = 0;
+  int64_t first = grid->mesh().firstOfStage(stage), at = 0;
   std::vector<std::pair<const ModelTensor *, TensorView>> views;
   for (const std::string &name : argument.names) {
     const ModelTensor *tensor = model->find(name);
@@ -125,7 +125,8 @@ std::vector<std::pair<const ModelTensor *, TensorView>> TrainingRun::view(int64_
     // All tensors lie one after the other in the shards.
     for (int64_t end = at + tensor->tensor->size(); argument.isShard && at < end;) {
       int64_t length = argument.shape.front(), begin = at % length, count = std::min(end - at, length - begin);
-      view.pieces.push_back({grid->get(first + at / length, number), begin, count});
+      int64_t holder = grid->mesh().memberAt(first, AxisSet::data(), at / length);
+      view.pieces.push_back({grid->get(holder, number), begin, count});
       at += count;
     }
     views.push_back({tensor, std::move(view)});
@@ -151,9 +152,9 @@ absl::StatusOr<TrainingRun::Step> TrainingRun::run(bool keepGradients, double le
   DeviceGrid::GradientSink sink;
   if (keepGradients)
     sink = [&](int64_t device, size_t argument, const Tensor &gradient) {
-      Parts &parts = gradients[{grid->stageOf(device), argument}];
-      parts.resize(grid->config().dataParallel);
-      parts[grid->replicaOf(device)] = std::make_shared<Tensor>(gradient);
+      Parts &parts = gradients[{grid->mesh().stageOf(device), argument}];
+      parts.resize(grid->mesh().numReplicas());
+      parts[grid->mesh().replicaOf(device)] = std::make_shared<Tensor>(gradient);
     };
   absl::StatusOr<double> loss = grid->runStep(++numSteps, learningRateFactor, sink);
   if (!loss.ok())
@@ -229,7 +230,7 @@ TensorViews TrainingRun::trainingState() const {
 absl::Status TrainingRun::restore(const StoredTensors &state, int64_t steps) {
   std::vector<std::tuple<int64_t, size_t, std::shared_ptr<Tensor>>> restored;
   for (int64_t device = 0; device < grid->numDevices(); ++device)
-    for (auto [number, argument] : llvm::enumerate(grid->arguments(grid->stageOf(device)))) {
+    for (auto [number, argument] : llvm::enumerate(grid->arguments(grid->mesh().stageOf(device)))) {
       StringRef prefix = statePrefix(argument);
       if (prefix.empty())
         continue;
@@ -245,7 +246,7 @@ absl::Status TrainingRun::restore(const StoredTensors &state, int64_t steps) {
         // Not owned: the state outlives this.
         whole.push_back(std::shared_ptr<const Tensor>(std::shared_ptr<const Tensor>(), &tensor));
       }
-      Tensor tensor = argument.isShard ? shardOf(whole, grid->config().dataParallel, grid->replicaOf(device)) : *whole.front();
+      Tensor tensor = argument.isShard ? shardOf(whole, grid->mesh().numReplicas(), grid->mesh().replicaOf(device)) : *whole.front();
       if (!grid->computesInDouble())
         roundTo(argument.elementType, tensor.values);
       restored.push_back({device, number, std::make_shared<Tensor>(std::move(tensor))});
