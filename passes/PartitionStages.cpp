@@ -228,7 +228,7 @@ void PartitionStagesPass::runOnOperation() {
     return signalPassFailure();
   atoms = std::move(*collected);
   if (static_cast<int64_t>(atoms.size()) < config->numStages) {
-    module.emitError() << "has " << atoms.size() << " ops to put on " << config->numStages << " stages";
+    module.emitError() << "the graph has " << atoms.size() << " ops to put on " << config->numStages << " stages";
     return signalPassFailure();
   }
   // The blocks of a single stage are InsertRecompute's.

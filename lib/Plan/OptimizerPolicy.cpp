@@ -160,15 +160,22 @@ absl::StatusOr<OptimizerPolicy> moai::parseOptimizer(llvm::StringRef text) {
   return policy;
 }
 
+static std::string keysOf(const PrecisionPolicy &precision) {
+  std::string text;
+  for (const FloatField &field : kFloats)
+    absl::StrAppend(&text, ",", field.name, "=", kFloatNames[static_cast<unsigned>(precision.*field.value)]);
+  return text;
+}
+
 std::string moai::toString(const OptimizerPolicy &policy) {
   std::string text = toString(policy.kind).str();
   for (const NumberField &field : kNumbers)
     if (uses(policy.kind, field))
       absl::StrAppend(&text, ",", field.name, "=", shortest(policy.*field.value));
-  for (const FloatField &field : kFloats)
-    absl::StrAppend(&text, ",", field.name, "=", kFloatNames[static_cast<unsigned>(policy.precision.*field.value)]);
-  return text;
+  return text + keysOf(policy.precision);
 }
+
+std::string moai::toString(const PrecisionPolicy &precision) { return "exported" + keysOf(precision); }
 
 llvm::json::Object moai::toJSON(const OptimizerPolicy &policy) {
   llvm::json::Object object{{"name", toString(policy.kind)}};

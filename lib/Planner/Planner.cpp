@@ -78,6 +78,8 @@ static absl::Status nothingFits(const Plan &plan, mlir::ModuleOp trainingGraph, 
         nearest = &candidate;
     } else if (candidate.rejected)
       compileReason = candidate.rejected->reason;
+  if (!nearest && request.config)
+    return absl::InvalidArgumentError(absl::StrCat(plan.model.path, ": the configuration can't be compiled: ", compileReason));
   if (!nearest)
     return absl::ResourceExhaustedError(
         absl::StrCat(plan.model.path, ": none of the ", plan.candidates.size(), " candidates compiles; the last one: ", compileReason));

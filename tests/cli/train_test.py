@@ -168,7 +168,7 @@ class Devices(TrainingTestCase):
         self.assertEqual(self.taken("--config=num_stages=2,num_micro_batches=4", "--accelerator=Large.256GB")[0], "Large.256GB")
         self.assert_refused(r"--config=data_parallel=3: ", "--config=data_parallel=3", "--accelerator=Large.256GB")
         self.assert_refused(r"--config=num_stages=0: ", "--config=num_stages=0", code=1)
-        self.assert_refused(r"has 12 ops to put on 64 stages\Z", "--config=num_stages=64")
+        self.assert_refused(r"the configuration can.t be compiled: the graph has 12 ops to put on 64 stages\Z", "--config=num_stages=64")
 
     def test_without_data_it_is_the_bare_graph(self):
         self.switch("4xLarge.2048GB")

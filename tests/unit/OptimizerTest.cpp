@@ -137,4 +137,14 @@ TEST(Precision, HasNamesAndKeys) {
             "'states' is not known, expected one of parameter, gradient, accumulation, master, state");
 }
 
+TEST(Precision, IsWrittenAsItIsRead) {
+  for (const char *text : {"exported", "mixed", "mixed,parameter=bf16,gradient=f32", "exported,accumulation=f32,state=f16"}) {
+    auto precision = parsePrecision(text);
+    ASSERT_TRUE(precision.ok()) << precision.status();
+    auto again = parsePrecision(toString(*precision));
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_TRUE(*again == *precision) << text;
+  }
+}
+
 } // namespace

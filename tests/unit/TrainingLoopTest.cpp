@@ -374,6 +374,9 @@ TEST_F(SavedCheckpoint, BelongsToItsTraining) {
   options.seed = 1;
   EXPECT_THAT(refusal(CountedTokens(16, 16), options), HasSubstr("the checkpoint has the seed 0, this training 1"));
   options = steps(3);
+  options.precision = "mixed";
+  EXPECT_THAT(refusal(CountedTokens(16, 16), options), HasSubstr("the checkpoint keeps parameters and states as , this training as mixed"));
+  options = steps(3);
   options.shuffle = false;
   EXPECT_THAT(refusal(CountedTokens(16, 16), options), HasSubstr("the checkpoint takes shuffled samples"));
 }

@@ -99,6 +99,11 @@ absl::Status Training::prepare() {
     checkpoint = std::move(*read);
     if (!request.seed)
       request.execute.seed = checkpoint->progress.seed;
+    auto precision = parsePrecision(checkpoint->progress.precision);
+    if (!precision.ok())
+      return absl::InvalidArgumentError(absl::StrCat(request.load, ": its precision ", precision.status().message()));
+    if (!request.precision)
+      request.precision = *precision;
   }
   auto chosen = chooseAccelerator(request);
   if (!chosen.ok())
@@ -111,13 +116,13 @@ absl::Status Training::prepare() {
   if (absl::Status status = openData(); !status.ok())
     return status;
   setSteps();
-  if (checkpoint)
-    if (absl::Status status = checkResumable(checkpoint->progress, *data, options()); !status.ok())
-      return absl::Status(status.code(), absl::StrCat(request.load, ": ", status.message()));
   auto planned = planRequestFor(request, accelerator, model->summary.binding);
   if (!planned.ok())
     return planned.status();
   planRequest = *planned;
+  if (checkpoint)
+    if (absl::Status status = checkResumable(checkpoint->progress, *data, options()); !status.ok())
+      return absl::Status(status.code(), absl::StrCat(request.load, ": ", status.message()));
   // A virtual device holds what the program asks for and nothing else.
   planRequest.allocationGranularity = 1;
   planRequest.kernelWorkspaceBytes = 0;
@@ -198,6 +203,7 @@ TrainingOptions Training::options() const {
   options.seed = request.execute.seed;
   options.shuffle = request.shuffle;
   options.optimizer = toString(request.optimizer.kind).str() + (request.optimizer.momentum > 0 ? " with momentum" : "");
+  options.precision = toString(planRequest.policy().precision);
   options.saveFolder = request.save;
   options.checkpointEvery = request.checkpointEvery;
   options.evaluationData = evaluationData.get();

@@ -14,6 +14,7 @@ struct TrainingProgress {
   bool isShuffled = true;       ///< the order of samples
   uint64_t dataFingerprint = 0; ///< DataSource::fingerprint
   std::string optimizer;        ///< its name and what its states depend on
+  std::string precision;        ///< types of parameters and states, as parsePrecision reads them
 };
 
 struct Checkpoint {

@@ -15,7 +15,7 @@ struct TrainingOptions {
   LearningRateSchedule learningRate;
   uint64_t seed = 0; ///< of the order of samples; that of the run's ExecuteOptions, so that a checkpoint has one
   bool shuffle = true;
-  std::string optimizer; ///< kept with checkpoints and compared when resuming
+  std::string optimizer, precision; ///< kept with checkpoints and compared when resuming
 
   std::string saveFolder;      ///< for checkpoints; empty: none
   int64_t checkpointEvery = 0; ///< steps; 0: at the end alone

@@ -62,6 +62,8 @@ llvm::json::Object toJSON(const OptimizerPolicy &policy);
 /// does by default; or `mixed`, which keeps a float32 master and float32 states of each parameter beside it. Keys are
 /// parameter, gradient, accumulation, master and state, types are exported, f32, bf16 and f16.
 absl::StatusOr<PrecisionPolicy> parsePrecision(llvm::StringRef text);
+/// Every key: `parsePrecision(toString(p)) == p`.
+std::string toString(const PrecisionPolicy &precision);
 
 } // namespace moai
 

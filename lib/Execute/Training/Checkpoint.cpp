@@ -24,7 +24,8 @@ absl::Status moai::writeCheckpoint(llvm::StringRef folder, const TrainingRun &ru
                        {"seed", absl::StrCat(progress.seed)},
                        {"shuffled", absl::StrCat(progress.isShuffled)},
                        {"data", absl::StrCat(progress.dataFingerprint)},
-                       {"optimizer", progress.optimizer}};
+                       {"optimizer", progress.optimizer},
+                       {"precision", progress.precision}};
   if (absl::Status status = writeTensorViews(trainingFile(folder), run.trainingState(), metadata, /*withChecksum=*/true); !status.ok())
     return status;
   return writeTensorViews((folder + "/model.safetensors").str(), run.weights());
@@ -55,11 +56,12 @@ absl::StatusOr<Checkpoint> moai::readCheckpoint(llvm::StringRef folder) {
   unsigned isShuffled = 0;
   bool isWhole = readNumber(metadata, "step", progress.step) && readNumber(metadata, "samples", progress.samples) &&
                  readNumber(metadata, "seed", progress.seed) && readNumber(metadata, "shuffled", isShuffled) &&
-                 readNumber(metadata, "data", progress.dataFingerprint) && metadata.count("optimizer");
+                 readNumber(metadata, "data", progress.dataFingerprint) && metadata.count("optimizer") && metadata.count("precision");
   if (!isWhole || !file->hasGoodChecksum())
     return wrong("is damaged: its checksum is another than that of its content; take another checkpoint");
   checkpoint.state = file->readAll();
   progress.isShuffled = isShuffled != 0;
   progress.optimizer = metadata.at("optimizer");
+  progress.precision = metadata.at("precision");
   return checkpoint;
 }

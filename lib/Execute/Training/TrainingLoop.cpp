@@ -13,7 +13,7 @@ public:
        const TrainingCallbacks &callbacks)
       : run(run), data(data), inputs(inputs), options(options), callbacks(callbacks),
         order(data.numSamples(), options.seed, options.shuffle) {
-    progress = {run.steps(), 0, options.seed, options.shuffle, data.fingerprint(), options.optimizer};
+    progress = {run.steps(), 0, options.seed, options.shuffle, data.fingerprint(), options.optimizer, options.precision};
   }
 
   void resume(const TrainingProgress &from);
@@ -162,6 +162,9 @@ absl::Status moai::checkResumable(const TrainingProgress &from, const DataSource
                    "its weights with --weights");
   if (from.optimizer != options.optimizer)
     return differs("holds the states of ", from.optimizer, ", this training uses ", options.optimizer, "; give the same --optimizer");
+  if (from.precision != options.precision)
+    return differs("keeps parameters and states as ", from.precision, ", this training as ", options.precision,
+                   "; give the same --precision, or leave it out");
   if (from.seed != options.seed)
     return differs("has the seed ", from.seed, ", this training ", options.seed, "; give the same --seed, or leave it out");
   if (from.isShuffled != options.shuffle)

@@ -19,7 +19,7 @@
 // CHECK-NEXT:    %[[BACK:.*]] = moai.receive {moai.phase = "backward", moai.stage = 0 : i64, peer = 1 : i64}
 // CHECK-NEXT:    call @block.backward(%[[BACK]], %[[F0]]#1, {{.*}}moai.stage = 0
 
-// FEW: error: has 3 ops to put on 4 stages
+// FEW: error: the graph has 3 ops to put on 4 stages
 // UNKNOWN: error: {{.*}}'h1000'
 // ORPHAN: error: 'moai.contract' op belongs to position 7, where no forward op is
 
