@@ -174,11 +174,12 @@ void cost(benchmark::State &state) {
   std::string reason;
   auto candidate = compileCandidate(*model.module, config, request, reason);
   GraphCost graphCost(request.accelerator, getBinding(*candidate), 1);
+  DeviceMesh mesh(config);
   for (auto _ : state) {
     std::vector<StageProgram> stages;
     for (auto function : candidate->getOps<mlir::func::FuncOp>())
       if (function->hasAttr(attrs::kSchedule))
-        stages.push_back(graphCost.measureStage(function));
+        stages.push_back(graphCost.measureStage(function, mesh));
     benchmark::DoNotOptimize(stepCost(stages, config, request.accelerator).total());
   }
 }

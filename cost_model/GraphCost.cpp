@@ -89,31 +89,41 @@ double GraphCost::recomputeSeconds(func::FuncOp function) {
   return total;
 }
 
-static void addCollective(Operation *op, int64_t times, ByteCounts &bytes, std::vector<StageCollective> &collectives) {
+// Nothing for any other op.
+static StageCollective describeCollective(Operation *op, const DeviceMesh &mesh) {
+  StageCollective found;
+  auto along = [&](const char *kind, AxisSet axes) {
+    found.kind = kind;
+    found.axes = axes;
+    found.groupSize = mesh.size(axes);
+  };
+  if (auto gather = dyn_cast<GatherBucketOp>(op)) {
+    along("all_gather", gather.getAxes().getValue());
+  } else if (auto scatter = dyn_cast<ScatterBucketOp>(op)) {
+    along("reduce_scatter", scatter.getAxes().getValue());
+  } else if (auto reduce = dyn_cast<AllReduceOp>(op)) {
+    along("all_reduce", reduce.getAxes() ? reduce.getAxes()->getValue() : AxisSet());
+    if (reduce.getStages())
+      found.groupSize = static_cast<int64_t>(reduce.getStages()->size());
+  }
+  return found;
+}
+
+void GraphCost::addCollectives(Operation *op, int64_t times, const DeviceMesh &mesh, std::vector<StageCollective> &collectives) {
   if (auto repeat = dyn_cast<RepeatOp>(op)) {
     for (Operation &inner : SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(op, repeat.getCalleeAttr()).getBody().front())
-      addCollective(&inner, times * static_cast<int64_t>(repeat.getCount()), bytes, collectives);
+      addCollectives(&inner, times * static_cast<int64_t>(repeat.getCount()), mesh, collectives);
     return;
   }
-  StageCollective found;
-  auto describe = [&](StringRef kind, auto collective, ValueRange whole) {
-    found.kind = kind.str();
-    found.axis = collective.getAxis().str();
-    found.groupSize = collective.getGroupSize();
-    for (Value value : whole)
-      found.bytes += bytes(value) * times;
-    found.count = times;
-  };
-  if (auto gather = dyn_cast<AllGatherOp>(op))
-    describe("all_gather", gather, gather.getOutputs());
-  else if (auto scatter = dyn_cast<ReduceScatterOp>(op))
-    describe("reduce_scatter", scatter, scatter.getInputs());
-  else if (auto reduce = dyn_cast<AllReduceOp>(op))
-    describe("all_reduce", reduce, reduce.getInputs());
-  else
+  StageCollective found = describeCollective(op, mesh);
+  if (found.kind.empty())
     return;
+  ValueRange whole = isa<GatherBucketOp>(op) ? ValueRange(op->getResults()) : ValueRange(op->getOperands());
+  for (Value value : whole)
+    found.bytes += bytes(value) * times;
+  found.count = times;
   for (StageCollective &known : collectives)
-    if (known.kind == found.kind && known.axis == found.axis && known.groupSize == found.groupSize) {
+    if (known.kind == found.kind && known.axes == found.axes && known.groupSize == found.groupSize) {
       known.bytes += found.bytes;
       known.count += found.count;
       return;
@@ -143,7 +153,7 @@ static StageMemory readMemory(DictionaryAttr attribute) {
   return memory;
 }
 
-StageProgram GraphCost::measureStage(func::FuncOp stage) {
+StageProgram GraphCost::measureStage(func::FuncOp stage, const DeviceMesh &mesh) {
   StageProgram program;
   for (auto call : stage.getOps<func::CallOp>()) {
     auto function = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(call, call.getCalleeAttr());
@@ -157,7 +167,7 @@ StageProgram GraphCost::measureStage(func::FuncOp stage) {
       program.updateSeconds += seconds(function); // masters cast by the load, and the update
     }
     for (Operation &op : function.getBody().front()) {
-      addCollective(&op, 1, bytes, program.collectives);
+      addCollectives(&op, 1, mesh, program.collectives);
       if (auto send = dyn_cast<SendOp>(op); send && part == "forward")
         for (Value value : send.getInputs())
           program.sendBytes += bytes(value);

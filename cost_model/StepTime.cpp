@@ -43,7 +43,7 @@ CostBreakdown moai::stepCost(llvm::ArrayRef<StageProgram> stages, const Parallel
                             : collective.kind == "reduce_scatter" ? CollectiveKind::ReduceScatter
                                                                   : CollectiveKind::AllReduce;
       double perBucket = static_cast<double>(collective.bytes) / static_cast<double>(std::max<int64_t>(1, collective.count));
-      GroupShape group = collective.axis == "data" ? mesh.shapeOf(AxisSet::data()) : mesh.shapeAlong(MeshAxis::Stage, collective.groupSize);
+      GroupShape group = collective.axes.isEmpty() ? mesh.shapeAlong(MeshAxis::Stage, collective.groupSize) : mesh.shapeOf(collective.axes);
       double seconds = static_cast<double>(collective.count) * collectiveSeconds(kind, perBucket, group, accelerator);
       (collective.kind == "all_gather" ? gather : reduce) += seconds;
     }

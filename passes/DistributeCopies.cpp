@@ -22,7 +22,7 @@ SmallVector<Value> ParameterDistributor::load(const Bucket &bucket, ArrayRef<Sym
   SmallVector<Value> kept = forEach(bucket, "load.each", loadPart, masters, [&](ValueRange masters) {
     SmallVector<Value> kept;
     if (isSharded()) {
-      auto gather = builder.create<AllGatherOp>(step.getLoc(), copies, masters, "data", config.dataParallel);
+      auto gather = builder.create<GatherBucketOp>(step.getLoc(), copies, masters, AxisSet::data());
       place(gather, bucket, loadPart);
       return SmallVector<Value>(gather.getOutputs());
     }

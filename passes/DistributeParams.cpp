@@ -26,7 +26,7 @@ struct DistributeParamsPass : public moai::impl::DistributeParamsBase<Distribute
 } // namespace
 
 ParameterDistributor::ParameterDistributor(func::FuncOp step, const ParallelConfig &config)
-    : step(step), stepReturn(cast<func::ReturnOp>(step.getBody().front().getTerminator())), config(config),
+    : step(step), stepReturn(cast<func::ReturnOp>(step.getBody().front().getTerminator())), config(config), mesh(config),
       policyAttribute(getOptimizerAttr(step->getParentOfType<ModuleOp>())), policy(getOptimizer(step->getParentOfType<ModuleOp>())),
       context(step.getContext()), builder(context), labels(context), nameName(builder.getStringAttr(attrs::kName)),
       roleName(builder.getStringAttr(attrs::kRole)), loadPart(builder.getStringAttr("load")), updatePart(builder.getStringAttr("update")) {}
@@ -34,7 +34,7 @@ ParameterDistributor::ParameterDistributor(func::FuncOp step, const ParallelConf
 // Null for a parameter of one stage.
 AllReduceOp ParameterDistributor::tiedSum(BlockArgument parameter) {
   auto sum = gradientOf.lookup(parameter).getDefiningOp<AllReduceOp>();
-  return sum && sum.getAxis() == "tied" ? sum : AllReduceOp();
+  return sum && sum.getStages() ? sum : AllReduceOp();
 }
 
 Type ParameterDistributor::elementOf(FloatKind kind, Type exported) {
@@ -99,7 +99,7 @@ SymTensorType ParameterDistributor::shardOf(ArrayRef<SymTensorType> tensors, Typ
   int64_t count = 0;
   for (SymTensorType tensor : tensors)
     count += tensor.countElements(DimBinding());
-  return SymTensorType::get(context, Dim((count + config.dataParallel - 1) / config.dataParallel), element);
+  return SymTensorType::get(context, Dim((count + mesh.numReplicas() - 1) / mesh.numReplicas()), element);
 }
 
 // A flat shard is one argument for all tensors of its bucket, and lists their names in order. Of stacks every argument is one.
@@ -186,7 +186,7 @@ void ParameterDistributor::finish() {
   Block &body = step.getBody().front();
   stepReturn->setOperands(results);
   for (Operation &op : llvm::make_early_inc_range(llvm::drop_begin(llvm::reverse(body))))
-    if (auto sum = dyn_cast<AllReduceOp>(op); sum && sum.getAxis() == "tied" && sum->use_empty() && labels.stage(sum) < 0)
+    if (auto sum = dyn_cast<AllReduceOp>(op); sum && sum.getStages() && sum->use_empty() && labels.stage(sum) < 0)
       sum->erase();
   step.setFunctionType(builder.getFunctionType(body.getArgumentTypes(), ValueRange(results).getTypes()));
   step.setAllArgAttrs(argumentAttributes);

@@ -79,6 +79,7 @@ private:
   mlir::func::FuncOp step;
   mlir::func::ReturnOp stepReturn;
   ParallelConfig config;
+  DeviceMesh mesh;
   OptimizerPolicyAttr policyAttribute;
   OptimizerPolicy policy;
   mlir::MLIRContext *context;

@@ -74,8 +74,7 @@ SmallVector<Value> ParameterDistributor::accumulate(const Bucket &bucket) {
 void ParameterDistributor::sumTied(const Bucket &bucket, SmallVectorImpl<Value> &gradients) {
   for (auto [parameter, gradient] : llvm::zip(bucket.parameters, gradients))
     if (AllReduceOp sum = tiedSum(parameter)) {
-      auto reduce =
-          builder.create<AllReduceOp>(step.getLoc(), gradient.getType(), gradient, "tied", sum.getGroupSize(), sum.getStagesAttr());
+      auto reduce = builder.create<AllReduceOp>(step.getLoc(), gradient.getType(), gradient, AxesAttr(), sum.getStagesAttr());
       place(reduce, bucket, updatePart);
       gradient = reduce.getOutputs()[0];
     }
@@ -96,9 +95,9 @@ SmallVector<Value> ParameterDistributor::reduce(const PendingUpdate &pending, Va
   sumTied(bucket, gradients);
   Operation *sum = nullptr;
   if (isSharded())
-    sum = builder.create<ReduceScatterOp>(loc, shardOf(pending.tensors, element), gradients, "data", config.dataParallel);
-  else if (config.dataParallel > 1)
-    sum = builder.create<AllReduceOp>(loc, ValueRange(gradients).getTypes(), gradients, "data", config.dataParallel, DenseI64ArrayAttr());
+    sum = builder.create<ScatterBucketOp>(loc, shardOf(pending.tensors, element), gradients, AxisSet::data());
+  else if (mesh.numReplicas() > 1)
+    sum = builder.create<AllReduceOp>(loc, ValueRange(gradients).getTypes(), gradients, AxisSet::data());
   if (!sum)
     return gradients;
   place(sum, bucket, updatePart);
@@ -164,14 +163,15 @@ void ParameterDistributor::clip(MutableArrayRef<PendingUpdate> updates) {
     Operation *norm = counted.empty() ? builder.create<GenerateOp>(loc, scalar, "full", ArrayRef<double>{0.0}).getOperation()
                                       : builder.create<SquaredNormOp>(loc, scalar, counted).getOperation();
     labels.place(norm, stage, updatePart);
-    auto sumOver = [&](StringRef axis, int64_t size, DenseI64ArrayAttr stages) {
-      if (size == 1)
+    auto sumOver = [&](AxisSet axes) {
+      if (mesh.size(axes) == 1)
         return;
-      norm = builder.create<AllReduceOp>(loc, scalar, norm->getResult(0), axis, size, stages);
+      norm = builder.create<AllReduceOp>(loc, scalar, norm->getResult(0), axes);
       labels.place(norm, stage, updatePart);
     };
-    sumOver("data", isSharded() ? config.dataParallel : 1, {});
-    sumOver("stage", config.numStages, builder.getDenseI64ArrayAttr(llvm::to_vector(llvm::seq<int64_t>(0, config.numStages))));
+    if (isSharded())
+      sumOver(AxisSet::data());
+    sumOver(MeshAxis::Stage);
     norms[stage] = norm->getResult(0);
   }
   for (const PendingUpdate &pending : updates)

@@ -145,8 +145,7 @@ void PartitionStagesPass::separateTied(func::FuncOp step) {
     }
     builder.setInsertionPoint(stepReturn);
     llvm::sort(stages);
-    auto sum = builder.create<AllReduceOp>(stepReturn.getLoc(), types, parts, "tied", static_cast<int64_t>(parts.size()),
-                                           builder.getDenseI64ArrayAttr(stages));
+    auto sum = builder.create<AllReduceOp>(stepReturn.getLoc(), types, parts, AxesAttr(), builder.getDenseI64ArrayAttr(stages));
     sum->setAttr(attrs::kPart, builder.getStringAttr("update"));
     returned.set(sum.getOutputs()[0]);
     for (ElementwiseOp add : adds)

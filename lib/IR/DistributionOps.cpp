@@ -23,16 +23,8 @@ LogicalResult ReceiveOp::verify() {
   return verifyTransfer(*this, getPeer());
 }
 
-static LogicalResult verifyCollective(Operation *op, StringRef axis, int64_t groupSize) {
-  if (groupSize < 1)
-    return op->emitOpError() << "group_size must be positive, found " << groupSize;
-  if (axis.empty())
-    return op->emitOpError("must name the mesh axis it runs over");
-  return success();
-}
-
 // A flat shard holds the elements of all the tensors divided by the group, rounded up.
-static LogicalResult verifyShard(Operation *op, ValueRange tensors, ValueRange shards, int64_t groupSize) {
+static LogicalResult verifyShard(Operation *op, ValueRange tensors, ValueRange shards, AxisSet axes) {
   if (shards.size() != 1 || tensors.empty())
     return op->emitOpError() << "has " << shards.size() << " shards of " << tensors.size() << " tensors, expected one of one or more";
   SymTensorType shard = tensorOf(shards[0]);
@@ -47,26 +39,37 @@ static LogicalResult verifyShard(Operation *op, ValueRange tensors, ValueRange s
   }
   if (!total.isConstant())
     return op->emitOpError() << "cannot shard " << total.str() << " elements: the number depends on the batch";
-  return expectDim(op, "shard", shard, 0, Dim((total.constant() + groupSize - 1) / groupSize));
+  std::optional<DeviceMesh> mesh = getMesh(op);
+  if (!mesh)
+    return success();
+  int64_t members = mesh->size(axes);
+  return expectDim(op, "shard", shard, 0, Dim((total.constant() + members - 1) / members));
 }
 
-LogicalResult AllGatherOp::verify() {
-  if (failed(verifyCollective(*this, getAxis(), getGroupSize())))
-    return failure();
-  return verifyShard(*this, getOutputs(), getInputs(), getGroupSize());
-}
+LogicalResult GatherBucketOp::verify() { return verifyShard(*this, getOutputs(), getInputs(), getAxes().getValue()); }
 
-LogicalResult ReduceScatterOp::verify() {
-  if (failed(verifyCollective(*this, getAxis(), getGroupSize())))
-    return failure();
-  return verifyShard(*this, getInputs(), getOutputs(), getGroupSize());
+LogicalResult ScatterBucketOp::verify() { return verifyShard(*this, getInputs(), getOutputs(), getAxes().getValue()); }
+
+// Stages are in their order, so that all of them list the members alike.
+static LogicalResult verifyStages(AllReduceOp op, ArrayRef<int64_t> stages) {
+  if (stages.empty())
+    return op.emitOpError("must list at least one stage");
+  std::optional<DeviceMesh> mesh = getMesh(op);
+  int64_t numStages = mesh ? mesh->size(MeshAxis::Stage) : INT64_MAX, last = -1;
+  for (int64_t stage : stages) {
+    if (stage <= last || stage >= numStages)
+      return op.emitOpError() << "must list stages once each and in order, below their number; found " << stage
+                              << (last < 0 ? "" : " after " + std::to_string(last));
+    last = stage;
+  }
+  return success();
 }
 
 LogicalResult AllReduceOp::verify() {
-  if (failed(verifyCollective(*this, getAxis(), getGroupSize())))
+  if (static_cast<bool>(getAxes()) == static_cast<bool>(getStages()))
+    return emitOpError("must name either the axes that it runs over or the stages");
+  if (getStages() && failed(verifyStages(*this, *getStages())))
     return failure();
-  if (getStages() && static_cast<int64_t>(getStages()->size()) != static_cast<int64_t>(getGroupSize()))
-    return emitOpError() << "names " << getStages()->size() << " stages, but has a group_size of " << getGroupSize();
   if (getInputs().size() != getOutputs().size())
     return emitOpError() << "has " << getInputs().size() << " operands and " << getOutputs().size() << " results";
   for (auto [input, output] : llvm::zip(getInputs(), getOutputs()))

@@ -123,6 +123,14 @@ void moai::setBinding(Operation *module, const DimBinding &binding) {
   module->setAttr(attrs::kBinding, DenseI64ArrayAttr::get(module->getContext(), binding.values));
 }
 
+std::optional<DeviceMesh> moai::getMesh(Operation *op) {
+  for (; op; op = op->getParentOp())
+    if (auto attribute = op->getAttrOfType<ConfigAttr>(attrs::kConfig))
+      if (auto config = parseConfig(attribute.getText()); config.ok())
+        return DeviceMesh(*config);
+  return std::nullopt;
+}
+
 bool moai::isFloating(Type type) { return isa<FloatType, ComplexType>(type); }
 
 //===----------------------------------------------------------------------===//
@@ -234,6 +242,32 @@ LogicalResult ConfigAttr::verify(function_ref<InFlightDiagnostic()> emitError, S
     return emitError() << std::string(config.status().message());
   return success();
 }
+
+//===----------------------------------------------------------------------===//
+// #moai.axes
+//===----------------------------------------------------------------------===//
+
+Attribute AxesAttr::parse(AsmParser &parser, Type) {
+  std::string text;
+  SMLoc at = parser.getCurrentLocation();
+  auto parseAxis = [&]() -> ParseResult {
+    StringRef name;
+    if (parser.parseKeyword(&name))
+      return failure();
+    text += (text.empty() ? "" : ",") + name.str();
+    return success();
+  };
+  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::LessGreater, parseAxis))
+    return {};
+  auto axes = parseAxisSet(text);
+  if (!axes.ok()) {
+    parser.emitError(at) << std::string(axes.status().message());
+    return {};
+  }
+  return get(parser.getContext(), *axes);
+}
+
+void AxesAttr::print(AsmPrinter &printer) const { printer << "<" << toString(getValue()) << ">"; }
 
 //===----------------------------------------------------------------------===//
 // #moai.optimizer

@@ -72,7 +72,7 @@ Object moai::toJSON(const Plan &plan, bool withTimes) {
       for (const StageCollective &collective : stage.collectives)
         collectives.push_back(Object{{"stage", static_cast<int64_t>(index)},
                                      {"kind", collective.kind},
-                                     {"axis", collective.axis},
+                                     {"axis", collective.axes.isEmpty() ? "tied" : toString(collective.axes)},
                                      {"group_size", collective.groupSize},
                                      {"bytes", collective.bytes},
                                      {"count", collective.count}});

@@ -86,9 +86,10 @@ static void compileOne(Worker &worker, const PlanRequest &request, size_t index,
     return;
   }
   GraphCost &cost = worker.analysesFor(candidate.config).cost;
+  DeviceMesh mesh(candidate.config);
   for (auto stage : module->getOps<func::FuncOp>())
     if (stage->hasAttr(attrs::kSchedule))
-      candidate.stages.push_back(cost.measureStage(stage));
+      candidate.stages.push_back(cost.measureStage(stage, mesh));
   if (request.dumpDirectory.empty())
     return;
   std::string text;

@@ -107,9 +107,8 @@ TEST(DeviceGrid, SaysWhoMeetsWithOtherTensors) {
   TestContext context;
   auto stage = [](int number, const char *size) {
     std::string type = std::string("!moai.tensor<[") + size + "], f32>", name = "@stage" + std::to_string(number);
-    return "func.func private " + name + ".forward(%x: " + type +
-           ") {\n%0 = moai.all_reduce %x {axis = \"tied\", group_size = 2 : i64, stages = " + "array<i64: 0, 1>} : (" + type + ") -> " +
-           type + "\nreturn\n}\nfunc.func " + name + "(%x: " + type +
+    return "func.func private " + name + ".forward(%x: " + type + ") {\n%0 = moai.all_reduce %x {stages = array<i64: 0, 1>} : (" + type +
+           ") -> " + type + "\nreturn\n}\nfunc.func " + name + "(%x: " + type +
            " {moai.role = \"buffer\"}) attributes {moai.schedule = array<i64: 1>} {\ncall " + name + ".forward(%x) : (" + type +
            ") -> ()\nreturn\n}\n";
   };

@@ -89,7 +89,7 @@ const char *const kConfigs[] = {"",
                                 "num_stages=2,num_micro_batches=4,data_parallel=2,zero=1,recomputation=full"};
 
 StageMemory plannedMemory(mlir::func::FuncOp stage, const Accelerator &accelerator) {
-  return GraphCost(accelerator, getBinding(stage->getParentOp()), 1).measureStage(stage).memory;
+  return GraphCost(accelerator, getBinding(stage->getParentOp()), 1).measureStage(stage, DeviceMesh()).memory;
 }
 
 class Memory : public ::testing::TestWithParam<const char *> {};

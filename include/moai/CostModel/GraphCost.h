@@ -25,11 +25,12 @@ public:
   double seconds(mlir::func::FuncOp function);
   /// Seconds of those of its ops, and of what it calls, that are recomputation.
   double recomputeSeconds(mlir::func::FuncOp function);
-  /// Reads a stage's function, as SchedulePipeline and PlanMemory leave it, into plain numbers.
-  StageProgram measureStage(mlir::func::FuncOp stage);
+  /// Reads a stage's function, as SchedulePipeline and PlanMemory leave it, into plain numbers. Its groups are of that mesh.
+  StageProgram measureStage(mlir::func::FuncOp stage, const DeviceMesh &mesh);
 
 private:
   double bodySeconds(mlir::func::FuncOp function);
+  void addCollectives(mlir::Operation *op, int64_t times, const DeviceMesh &mesh, std::vector<StageCollective> &collectives);
 
   const Accelerator &accelerator;
   DimBinding binding;

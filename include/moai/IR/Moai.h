@@ -12,6 +12,7 @@
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "moai/IR/DimList.h"
+#include "moai/Plan/DeviceMesh.h"
 #include "moai/Plan/Dim.h"
 #include "moai/Plan/Work.h"
 #include <optional>
@@ -66,6 +67,9 @@ inline constexpr llvm::StringLiteral kMemory = "moai.memory"; ///< stage functio
 /// The module's symbol values; every symbol is 1 where the module says nothing.
 DimBinding getBinding(mlir::Operation *module);
 void setBinding(mlir::Operation *module, const DimBinding &binding);
+
+/// The devices of the configuration for which the module around an op is compiled; none without a valid one.
+std::optional<DeviceMesh> getMesh(mlir::Operation *op);
 
 /// `moai.reduce 'sum' of mlp.act`: an op as messages name it; one that moai doesn't know by its framework's name.
 std::string describeOp(mlir::Operation &op);

@@ -81,4 +81,12 @@ def Moai_OptimizerAttr : AttrDef<Moai_Dialect, "OptimizerPolicy"> {
   let genVerifyDecl = 1;
 }
 
+def Moai_AxesAttr : AttrDef<Moai_Dialect, "Axes"> {
+  let mnemonic = "axes";
+  let summary = "axes of the device mesh, along which the members of a group differ";
+  let description = [{ `#moai.axes<data>`, `#moai.axes<stage, tensor>`: the names of an AxisSet. }];
+  let parameters = (ins "::moai::AxisSet":$value);
+  let hasCustomAssemblyFormat = 1;
+}
+
 #endif // MOAI_IR_MOAIDIALECT_TD

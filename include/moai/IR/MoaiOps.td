@@ -405,26 +405,32 @@ def Moai_ReceiveOp : Moai_TransferOp<"receive"> {
   let summary = "receives a micro-batch's tensors from stage `peer`";
 }
 
-class Moai_CollectiveOp<string mnemonic> : Moai_Op<mnemonic, []> {
-  let arguments = (ins Variadic<Moai_AnyTensor>:$inputs, StrAttr:$axis, I64Attr:$group_size);
+class Moai_BucketOp<string mnemonic> : Moai_Op<mnemonic, []> {
+  let arguments = (ins Variadic<Moai_AnyTensor>:$inputs, Moai_AxesAttr:$axes);
   let results = (outs Variadic<Moai_AnyTensor>:$outputs);
+  let builders = [OpBuilder<(ins "::mlir::TypeRange":$types, "::mlir::ValueRange":$inputs, "::moai::AxisSet":$axes), [{
+    build($_builder, $_state, types, inputs, ::moai::AxesAttr::get($_builder.getContext(), axes));
+  }]>];
 }
 
-def Moai_AllGatherOp : Moai_CollectiveOp<"all_gather"> {
-  let summary = "makes whole tensors of the flat shards that the members of `axis` hold";
+def Moai_GatherBucketOp : Moai_BucketOp<"gather_bucket"> {
+  let summary = "makes whole tensors of the flat shards that the members of a group along `axes` hold";
   let description = [{
-    The operand is one flat shard of [ceil(n / group_size)] elements, where n counts the elements of all results, one after the
-    other. They may be of another element type.
+    The operand is one flat shard of [ceil(n / members)] elements, where n counts the elements of all results, one after the
+    other. They may be of another element type. The mesh of the module's configuration says how many members there are.
   }];
 }
-def Moai_ReduceScatterOp : Moai_CollectiveOp<"reduce_scatter"> {
-  let summary = "sums whole tensors over `axis`; each member keeps one flat shard of them all";
+def Moai_ScatterBucketOp : Moai_BucketOp<"scatter_bucket"> {
+  let summary = "sums whole tensors over a group along `axes`; each member keeps one flat shard of them all";
 }
 def Moai_AllReduceOp : Moai_Op<"all_reduce", []> {
-  let summary = "sums tensors over `axis`; every member keeps the sum";
-  let description = [{ Over an axis that crosses stages, `stages` lists those that take part, `group_size` of them. }];
-  let arguments = (ins Variadic<Moai_AnyTensor>:$inputs, StrAttr:$axis, I64Attr:$group_size, OptionalAttr<DenseI64ArrayAttr>:$stages);
+  let summary = "sums tensors over a group; every member keeps the sum";
+  let description = [{ The group is along `axes`, or of the devices at one place of each of the `stages` listed. }];
+  let arguments = (ins Variadic<Moai_AnyTensor>:$inputs, OptionalAttr<Moai_AxesAttr>:$axes, OptionalAttr<DenseI64ArrayAttr>:$stages);
   let results = (outs Variadic<Moai_AnyTensor>:$outputs);
+  let builders = [OpBuilder<(ins "::mlir::TypeRange":$types, "::mlir::ValueRange":$inputs, "::moai::AxisSet":$axes), [{
+    build($_builder, $_state, types, inputs, ::moai::AxesAttr::get($_builder.getContext(), axes), ::mlir::DenseI64ArrayAttr());
+  }]>];
 }
 
 def Moai_AccumulateOp : Moai_Op<"accumulate", [AttrSizedOperandSegments, Streams, InPlace]> {

@@ -4,6 +4,7 @@
 
 #include "absl/status/statusor.h"
 #include "moai/Plan/ParallelConfig.h"
+#include "llvm/ADT/Hashing.h"
 #include <array>
 
 namespace moai {
@@ -27,6 +28,7 @@ public:
   constexpr AxisSet operator~() const { return AxisSet(~bits & ((1u << kNumMeshAxes) - 1)); }
   constexpr bool operator==(AxisSet other) const { return bits == other.bits; }
   constexpr bool operator!=(AxisSet other) const { return bits != other.bits; }
+  friend llvm::hash_code hash_value(AxisSet axes) { return llvm::hash_value(axes.bits); }
 
 private:
   explicit constexpr AxisSet(unsigned bits) : bits(bits) {}

@@ -3,6 +3,7 @@
 #define MOAI_PLAN_STAGEPROGRAM_H
 
 #include "moai/Plan/Cost.h"
+#include "moai/Plan/DeviceMesh.h"
 #include "moai/Plan/PipelineTask.h"
 #include <string>
 #include <vector>
@@ -11,11 +12,11 @@ namespace moai {
 
 /// A collective of a stage's program, run once per step.
 struct StageCollective {
-  std::string kind; ///< all_gather, reduce_scatter or all_reduce
-  std::string axis; ///< data; tied for a parameter shared between stages, stage for a norm over all of them
-  int64_t groupSize = 1;
-  int64_t bytes = 0; ///< of the whole buffer
-  int64_t count = 1; ///< buckets
+  std::string kind;      ///< all_gather, reduce_scatter or all_reduce
+  AxisSet axes;          ///< that its group is along; none for a parameter shared between some stages
+  int64_t groupSize = 1; ///< members
+  int64_t bytes = 0;     ///< of the whole buffer
+  int64_t count = 1;     ///< buckets
 };
 
 /// One stage as read off its compiled IR: plain numbers that cross threads, where IR may not.

@@ -6,20 +6,25 @@ using namespace mlir;
 using namespace moai;
 
 std::optional<Collective> Collective::of(Operation &op) {
-  auto describe = [](auto collective) {
-    return Collective{collective.getAxis().str(), static_cast<int64_t>(collective.getGroupSize()), {}};
-  };
-  if (auto gather = dyn_cast<AllGatherOp>(op))
-    return describe(gather);
-  if (auto scatter = dyn_cast<ReduceScatterOp>(op))
-    return describe(scatter);
+  if (auto gather = dyn_cast<GatherBucketOp>(op))
+    return Collective{gather.getAxes().getValue(), {}};
+  if (auto scatter = dyn_cast<ScatterBucketOp>(op))
+    return Collective{scatter.getAxes().getValue(), {}};
   auto reduce = dyn_cast<AllReduceOp>(op);
   if (!reduce)
     return std::nullopt;
-  Collective collective = describe(reduce);
-  if (auto stages = reduce.getStages())
-    collective.stages.assign(stages->begin(), stages->end());
-  return collective;
+  if (reduce.getAxes())
+    return Collective{reduce.getAxes()->getValue(), {}};
+  return Collective{AxisSet(), llvm::SmallVector<int64_t>(*reduce.getStages())};
+}
+
+llvm::SmallVector<int64_t> Collective::membersAt(const DeviceMesh &mesh, int64_t rank) const {
+  if (!axes.isEmpty())
+    return mesh.membersOf(rank, axes);
+  llvm::SmallVector<int64_t> members;
+  for (int64_t stage : stages)
+    members.push_back(mesh.memberAt(rank, MeshAxis::Stage, stage));
+  return members;
 }
 
 Tensor moai::shardOf(const TensorList &tensors, int64_t size, int64_t index) {
@@ -74,13 +79,13 @@ static Tensor sumOfShard(llvm::ArrayRef<TensorList> contributions, int64_t size,
   return sum;
 }
 
-bool Collective::isCommon(Operation &op) { return !isa<ReduceScatterOp>(op); }
+bool Collective::isCommon(Operation &op) { return !isa<ScatterBucketOp>(op); }
 
 std::vector<Tensor> Collective::combine(Operation &op, llvm::ArrayRef<TensorList> contributions, size_t member,
                                         const DimBinding &binding) const {
-  if (isa<ReduceScatterOp>(op))
-    return {sumOfShard(contributions, groupSize, static_cast<int64_t>(member))};
-  if (!isa<AllGatherOp>(op))
+  if (isa<ScatterBucketOp>(op))
+    return {sumOfShard(contributions, static_cast<int64_t>(contributions.size()), static_cast<int64_t>(member))};
+  if (!isa<GatherBucketOp>(op))
     return sumOf(contributions);
   TensorList shards;
   for (const TensorList &contribution : contributions)

@@ -4,21 +4,22 @@
 
 #include "Rendezvous.h"
 #include "mlir/IR/Operation.h"
+#include "moai/Plan/DeviceMesh.h"
 #include "moai/Plan/Dim.h"
 #include "llvm/ADT/SmallVector.h"
 #include <optional>
-#include <string>
 
 namespace moai {
 
-/// A collective op: over which axis, by how many, and of which stages if it crosses them.
+/// A collective op: along which axes, or else of which stages.
 struct Collective {
-  std::string axis;
-  int64_t groupSize = 1;
+  AxisSet axes;
   llvm::SmallVector<int64_t> stages;
 
   /// Nothing for any other op.
   static std::optional<Collective> of(mlir::Operation &op);
+  /// The group that a device has it with.
+  llvm::SmallVector<int64_t> membersAt(const DeviceMesh &mesh, int64_t rank) const;
   /// Whether every member gets the same.
   static bool isCommon(mlir::Operation &op);
   /// The op's results on the member with that number, from what all members brought. Sums are in the order of the members.

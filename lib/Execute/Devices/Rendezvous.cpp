@@ -28,12 +28,12 @@ std::optional<TensorList> Rendezvous::receive(int64_t from, int64_t to) {
   return first;
 }
 
-std::shared_ptr<Meeting> Rendezvous::meet(int64_t device, llvm::StringRef axis, llvm::ArrayRef<int64_t> members, TensorList contribution,
+std::shared_ptr<Meeting> Rendezvous::meet(int64_t device, llvm::StringRef axes, llvm::ArrayRef<int64_t> members, TensorList contribution,
                                           const std::string &name) {
   std::shared_ptr<Meeting> meeting;
   {
     std::lock_guard<std::mutex> lock(mutex);
-    Group group{axis.str(), members.vec()};
+    Group group{axes.str(), members.vec()};
     int64_t &number = completed[{group, device}];
     auto it = meetings.try_emplace({group, number}).first;
     if (!it->second) {

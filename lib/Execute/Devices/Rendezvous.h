@@ -50,9 +50,9 @@ public:
   void send(int64_t from, int64_t to, TensorList tensors);
   std::optional<TensorList> receive(int64_t from, int64_t to);
 
-  /// A device brings what it contributes to its group's next collective over an axis; once all members have, each of them
+  /// A device brings what it contributes to its group's next collective over some axes; once all members have, each of them
   /// gets the meeting. Until then nothing: it is to ask again, with the same. `name` is what it calls the collective.
-  std::shared_ptr<Meeting> meet(int64_t device, llvm::StringRef axis, llvm::ArrayRef<int64_t> members, TensorList contribution,
+  std::shared_ptr<Meeting> meet(int64_t device, llvm::StringRef axes, llvm::ArrayRef<int64_t> members, TensorList contribution,
                                 const std::string &name);
 
   /// Whether no message and no contribution is left over.

@@ -156,7 +156,7 @@ absl::StatusOr<bool> VirtualDevice::runOp(Operation &op, Rendezvous &others) {
   absl::StatusOr<bool> communicated = communicate(frame, op, others, tensors);
   if (!communicated.ok() || !*communicated)
     return communicated;
-  bool isTransfer = isa<SendOp, ReceiveOp, AllGatherOp, ReduceScatterOp, AllReduceOp>(op);
+  bool isTransfer = isa<SendOp, ReceiveOp, GatherBucketOp, ScatterBucketOp, AllReduceOp>(op);
   if (absl::Status status = isTransfer ? absl::OkStatus() : compute(frame, op, tensors); !status.ok())
     return status;
   auto work = dyn_cast<WorkOpInterface>(op);
@@ -273,15 +273,8 @@ absl::StatusOr<bool> VirtualDevice::communicate(Frame &frame, Operation &op, Ren
   std::optional<Collective> collective = Collective::of(op);
   if (!collective)
     return true;
-  SmallVector<int64_t> members;
-  if (collective->stages.empty())
-    members = at.mesh.membersOf(at.rank, AxisSet::data());
-  for (int64_t stage : collective->stages)
-    members.push_back(at.peer(stage));
-  if (static_cast<int64_t>(members.size()) != collective->groupSize)
-    return absl::InternalError(
-        absl::StrCat(describeOp(op), " is for ", collective->groupSize, " devices, but ", members.size(), " are on its axis"));
-  std::shared_ptr<Meeting> meeting = others.meet(at.rank, collective->axis, members, std::move(operands), describeOp(op));
+  SmallVector<int64_t> members = collective->membersAt(at.mesh, at.rank);
+  std::shared_ptr<Meeting> meeting = others.meet(at.rank, toString(collective->axes), members, std::move(operands), describeOp(op));
   if (!meeting)
     return false;
   size_t own = llvm::find(members, at.rank) - members.begin();

@@ -397,49 +397,53 @@ func.func @f(%a0: !moai.tensor<[b], f32>) {
 
 // -----
 
-func.func @f(%a0: !moai.tensor<[2], f32>) {
-  // expected-error @below {{'moai.all_gather' op group_size must be positive, found 0}}
-  %0 = moai.all_gather %a0 {axis = "data", group_size = 0} : (!moai.tensor<[2], f32>) -> !moai.tensor<[4], f32>
-  return
-}
+// expected-error @below {{'shrad' is no axis, expected data, stage, replicate, shard, expert, context or tensor}}
+func.func private @f() attributes {moai.note = #moai.axes<data, shrad>}
+
+// -----
+
+// expected-error @below {{axis 'shard' is given twice}}
+func.func private @f() attributes {moai.note = #moai.axes<data, shard>}
 
 // -----
 
 func.func @f(%a0: !moai.tensor<[2], f32>) {
-  // expected-error @below {{'moai.all_reduce' op must name the mesh axis it runs over}}
-  %0 = moai.all_reduce %a0 {axis = "", group_size = 2} : (!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
+  // expected-error @below {{'moai.all_reduce' op must name either the axes that it runs over or the stages}}
+  %0 = moai.all_reduce %a0 : (!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
   return
 }
 
 // -----
 
 func.func @f(%a0: !moai.tensor<[2], f32>, %a1: !moai.tensor<[2], f32>) {
-  // expected-error @below {{'moai.all_gather' op has 2 shards of 1 tensors, expected one of one or more}}
-  %0 = moai.all_gather %a0, %a1 {axis = "data", group_size = 2} : (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>) -> !moai.tensor<[4], f32>
+  // expected-error @below {{'moai.gather_bucket' op has 2 shards of 1 tensors, expected one of one or more}}
+  %0 = moai.gather_bucket %a0, %a1 {axes = #moai.axes<data>} : (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>) -> !moai.tensor<[4], f32>
   return
 }
 
 // -----
 
 func.func @f(%a0: !moai.tensor<[b, 4], f32>) {
-  // expected-error @below {{'moai.reduce_scatter' op cannot shard 4*b elements: the number depends on the batch}}
-  %0 = moai.reduce_scatter %a0 {axis = "data", group_size = 2} : (!moai.tensor<[b, 4], f32>) -> !moai.tensor<[2], f32>
+  // expected-error @below {{'moai.scatter_bucket' op cannot shard 4*b elements: the number depends on the batch}}
+  %0 = moai.scatter_bucket %a0 {axes = #moai.axes<data>} : (!moai.tensor<[b, 4], f32>) -> !moai.tensor<[2], f32>
   return
 }
 
 // -----
 
-func.func @f(%a0: !moai.tensor<[4, 4], f32>) {
-  // expected-error @below {{'moai.reduce_scatter' op shard has dimension 0 = 8, expected 6}}
-  %0 = moai.reduce_scatter %a0 {axis = "data", group_size = 3} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[8], f32>
-  return
+module attributes {moai.config = #moai.config<"data_parallel=3">} {
+  func.func @f(%a0: !moai.tensor<[4, 4], f32>) {
+    // expected-error @below {{'moai.scatter_bucket' op shard has dimension 0 = 8, expected 6}}
+    %0 = moai.scatter_bucket %a0 {axes = #moai.axes<data>} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[8], f32>
+    return
+  }
 }
 
 // -----
 
 func.func @f(%a0: !moai.tensor<[4, 4], f32>) {
-  // expected-error @below {{'moai.reduce_scatter' op shard has rank 2, expected 1}}
-  %0 = moai.reduce_scatter %a0 {axis = "data", group_size = 2} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[2, 4], f32>
+  // expected-error @below {{'moai.scatter_bucket' op shard has rank 2, expected 1}}
+  %0 = moai.scatter_bucket %a0 {axes = #moai.axes<data>} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[2, 4], f32>
   return
 }
 
@@ -447,7 +451,7 @@ func.func @f(%a0: !moai.tensor<[4, 4], f32>) {
 
 func.func @f(%a0: !moai.tensor<[2], f32>) {
   // expected-error @below {{'moai.all_reduce' op has 1 operands and 2 results}}
-  %0:2 = moai.all_reduce %a0 {axis = "data", group_size = 2} : (!moai.tensor<[2], f32>) -> (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>)
+  %0:2 = moai.all_reduce %a0 {axes = #moai.axes<data>} : (!moai.tensor<[2], f32>) -> (!moai.tensor<[2], f32>, !moai.tensor<[2], f32>)
   return
 }
 
@@ -455,7 +459,7 @@ func.func @f(%a0: !moai.tensor<[2], f32>) {
 
 func.func @f(%a0: !moai.tensor<[2], f32>) {
   // expected-error @below {{'moai.all_reduce' op result has shape [3], expected [2]}}
-  %0 = moai.all_reduce %a0 {axis = "data", group_size = 2} : (!moai.tensor<[2], f32>) -> !moai.tensor<[3], f32>
+  %0 = moai.all_reduce %a0 {axes = #moai.axes<data>} : (!moai.tensor<[2], f32>) -> !moai.tensor<[3], f32>
   return
 }
 
@@ -632,10 +636,28 @@ func.func @norm_of_nothing() {
 
 // -----
 
-func.func @stages_of_another_number(%a0: !moai.tensor<[2], f32>) {
-  // expected-error @below {{'moai.all_reduce' op names 3 stages, but has a group_size of 2}}
-  %0 = moai.all_reduce %a0 {axis = "tied", group_size = 2, stages = array<i64: 0, 1, 2>} : (!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
+func.func @no_stages(%a0: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.all_reduce' op must list at least one stage}}
+  %0 = moai.all_reduce %a0 {stages = array<i64>} : (!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
   return
+}
+
+// -----
+
+func.func @stage_twice(%a0: !moai.tensor<[2], f32>) {
+  // expected-error @below {{'moai.all_reduce' op must list stages once each and in order, below their number; found 1 after 1}}
+  %0 = moai.all_reduce %a0 {stages = array<i64: 0, 1, 1>} : (!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
+  return
+}
+
+// -----
+
+module attributes {moai.config = #moai.config<"num_stages=2">} {
+  func.func @no_such_stage(%a0: !moai.tensor<[2], f32>) {
+    // expected-error @below {{'moai.all_reduce' op must list stages once each and in order, below their number; found 2 after 0}}
+    %0 = moai.all_reduce %a0 {stages = array<i64: 0, 2>} : (!moai.tensor<[2], f32>) -> !moai.tensor<[2], f32>
+    return
+  }
 }
 
 // -----

@@ -7,8 +7,8 @@
 // RUN: diff %t.mlir %t.twice.mlir
 // RUN: FileCheck %s < %t.mlir
 
-// CHECK: module attributes {moai.binding = array<i64: 4, 2048, 1, 1>, moai.config = #moai.config<"num_stages=2,num_micro_batches=16">}
-module attributes {moai.binding = array<i64: 4, 2048, 1, 1>, moai.config = #moai.config<"num_stages=2,num_micro_batches=16">} {
+// CHECK: module attributes {moai.binding = array<i64: 4, 2048, 1, 1>, moai.config = #moai.config<"num_stages=2,num_micro_batches=16,data_parallel=2">}
+module attributes {moai.binding = array<i64: 4, 2048, 1, 1>, moai.config = #moai.config<"num_stages=2,num_micro_batches=16,data_parallel=2">} {
   // CHECK-LABEL: func.func private @types(
   // CHECK-SAME: !moai.tensor<[], f32>
   // CHECK-SAME: !moai.tensor<[b, s, 4096], bf16>
@@ -54,13 +54,15 @@ module attributes {moai.binding = array<i64: 4, 2048, 1, 1>, moai.config = #moai
   // CHECK-LABEL: func.func @distribution(
   func.func @distribution(%shard: !moai.tensor<[11], f32>, %x: !moai.tensor<[b, 4], bf16>) {
     // 16 + 6 elements over two devices.
-    // CHECK: moai.all_gather %{{.*}} {axis = "data", group_size = 2 : i64}
-    %0:2 = moai.all_gather %shard {axis = "data", group_size = 2} : (!moai.tensor<[11], f32>) -> (!moai.tensor<[4, 4], bf16>, !moai.tensor<[6], bf16>)
-    // CHECK: moai.reduce_scatter
-    %1 = moai.reduce_scatter %0#0, %0#1 {axis = "data", group_size = 2} : (!moai.tensor<[4, 4], bf16>, !moai.tensor<[6], bf16>) -> !moai.tensor<[11], bf16>
+    // CHECK: moai.gather_bucket %{{.*}} {axes = #moai.axes<data>}
+    %0:2 = moai.gather_bucket %shard {axes = #moai.axes<data>} : (!moai.tensor<[11], f32>) -> (!moai.tensor<[4, 4], bf16>, !moai.tensor<[6], bf16>)
+    // CHECK: moai.scatter_bucket
+    %1 = moai.scatter_bucket %0#0, %0#1 {axes = #moai.axes<data>} : (!moai.tensor<[4, 4], bf16>, !moai.tensor<[6], bf16>) -> !moai.tensor<[11], bf16>
     // CHECK: moai.optimizer
     %2:3 = moai.optimizer %1, %shard, %shard, %shard {policy = #moai.optimizer<"adamw">, operandSegmentSizes = array<i32: 1, 1, 2, 0>}
         : (!moai.tensor<[11], bf16>, !moai.tensor<[11], f32>, !moai.tensor<[11], f32>, !moai.tensor<[11], f32>) -> (!moai.tensor<[11], f32>, !moai.tensor<[11], f32>, !moai.tensor<[11], f32>)
+    // CHECK: moai.all_reduce %{{.*}} {axes = #moai.axes<stage, data>}
+    %sum = moai.all_reduce %x {axes = #moai.axes<expert, stage, shard, replicate>} : (!moai.tensor<[b, 4], bf16>) -> !moai.tensor<[b, 4], bf16>
     // CHECK: moai.send %{{.*}} {peer = 1 : i64}
     moai.send %x {peer = 1} : (!moai.tensor<[b, 4], bf16>) -> ()
     // CHECK: moai.receive {peer = 1 : i64}

@@ -12,26 +12,26 @@
 // CHECK-SAME:    !moai.tensor<[6], f32> {moai.name = ["w0"], moai.role = "first_moment"}
 // CHECK-SAME:    !moai.tensor<[6], f32> {moai.name = ["w0"], moai.role = "second_moment"}
 // CHECK-SAME:    !moai.tensor<[4, 4], f32> {moai.name = "w0", moai.role = "gradient_accumulator"}
-// CHECK-NEXT:    %[[W0:.*]] = moai.all_gather %{{.*}} {axis = "data", group_size = 3 : i64, moai.part = "load", moai.stage = 0 : i64}
-// CHECK-NEXT:    %[[W1:.*]] = moai.all_gather %{{.*}} {axis = "data", group_size = 3 : i64, moai.part = "load", moai.stage = 1 : i64}
+// CHECK-NEXT:    %[[W0:.*]] = moai.gather_bucket %{{.*}} {axes = #moai.axes<data>, moai.part = "load", moai.stage = 0 : i64}
+// CHECK-NEXT:    %[[W1:.*]] = moai.gather_bucket %{{.*}} {axes = #moai.axes<data>, moai.part = "load", moai.stage = 1 : i64}
 // CHECK:         call @block.forward(%arg0, %[[W0]])
 // CHECK:         %[[B1:.*]]:2 = call @block.backward({{.*}}%[[W1]]
 // The gradient is added to the sum of the micro-batches before at once.
 // CHECK-NEXT:    %[[A1:.*]] = moai.accumulate %{{.*}}, %[[B1]]#1 {moai.phase = "backward", moai.stage = 1 : i64
-// CHECK:         moai.reduce_scatter {{.*}} {axis = "data", group_size = 3 : i64, moai.part = "update", moai.stage = 0 : i64} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[6], f32>
+// CHECK:         moai.scatter_bucket {{.*}} {axes = #moai.axes<data>, moai.part = "update", moai.stage = 0 : i64} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[6], f32>
 // CHECK-NEXT:    moai.optimizer {{.*}}moai.part = "update", moai.stage = 0 : i64, operandSegmentSizes = array<i32: 1, 1, 2, 0>, policy = #optimizer
-// CHECK-NEXT:    moai.reduce_scatter %[[A1]]
+// CHECK-NEXT:    moai.scatter_bucket %[[A1]]
 
 // Without sharding there is nothing to gather, and gradients are reduced whole.
 // WHOLE-LABEL: func.func @step(
 // WHOLE-SAME:    !moai.tensor<[4, 4], f32> {moai.name = "w0", moai.role = "parameter"}
-// WHOLE-NOT:     all_gather
-// WHOLE:         moai.all_reduce {{.*}}axis = "data", group_size = 3
+// WHOLE-NOT:     gather_bucket
+// WHOLE:         moai.all_reduce {{.*}}axes = #moai.axes<data>
 // WHOLE-NEXT:    moai.optimizer {{.*}}!moai.tensor<[4, 4], f32>
 
 // A wide copy is narrowed for the kernels, in the forward and again in the backward; one micro-batch accumulates nothing.
 // WIDE-LABEL: func.func @step(
-// WIDE:         %[[W0:.*]] = moai.all_gather {{.*}} -> !moai.tensor<[4, 4], f32>
+// WIDE:         %[[W0:.*]] = moai.gather_bucket {{.*}} -> !moai.tensor<[4, 4], f32>
 // WIDE:         %[[N0:.*]] = moai.cast %[[W0]] {moai.stage = 0 : i64}
 // WIDE-NEXT:    call @block.forward(%arg0, %[[N0]])
 // WIDE-NOT:     accumulate
@@ -44,10 +44,10 @@
 // POLICY-NOT:     second_moment
 // POLICY-SAME:    !moai.tensor<[4, 4], f32> {moai.name = "w0", moai.role = "gradient_accumulator"}
 // POLICY:         moai.accumulate {{.*}} : (!moai.tensor<[4, 4], f32>, !moai.tensor<[4, 4], bf16>) -> !moai.tensor<[4, 4], f32>
-// POLICY:         %[[G0:.*]] = moai.reduce_scatter {{.*}}moai.stage = 0 : i64} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[6], f32>
+// POLICY:         %[[G0:.*]] = moai.scatter_bucket {{.*}}moai.stage = 0 : i64} : (!moai.tensor<[4, 4], f32>) -> !moai.tensor<[6], f32>
 // POLICY:         %[[N0:.*]] = moai.squared_norm %[[G0]] {moai.part = "update", moai.stage = 0 : i64}
-// POLICY-NEXT:    %[[D0:.*]] = moai.all_reduce %[[N0]] {axis = "data", group_size = 3 : i64
-// POLICY-NEXT:    %[[S0:.*]] = moai.all_reduce %[[D0]] {axis = "stage", group_size = 2 : i64, {{.*}}stages = array<i64: 0, 1>}
+// POLICY-NEXT:    %[[D0:.*]] = moai.all_reduce %[[N0]] {axes = #moai.axes<data>
+// POLICY-NEXT:    %[[S0:.*]] = moai.all_reduce %[[D0]] {axes = #moai.axes<stage>, moai.part
 // POLICY:         moai.optimizer %[[G0]], %{{.*}}, %{{.*}}, %[[S0]] {{.*}}operandSegmentSizes = array<i32: 1, 1, 1, 1>
 
 // A master of another type is cast once per step, and so is every kernel's copy made.
@@ -67,11 +67,11 @@
 // REPEAT:         %[[B:.*]]:2 = moai.repeat {{.*}}%[[W]], %{{.*}}, %[[A]] {{.*}}callee = @stage0.block.backward, {{.*}}reversed}
 // REPEAT:         moai.repeat %[[B]]#1, %[[M]], {{.*}}callee = @stage0.update.each, {{.*}}count = 3 : i64, moai.part = "update"
 // REPEAT-LABEL: func.func private @stage0.load.each(
-// REPEAT:         moai.all_gather
+// REPEAT:         moai.gather_bucket
 // REPEAT-LABEL: func.func private @stage0.block.backward(
 // REPEAT:         %[[G:.*]]:2 = call @block.backward
 // REPEAT-NEXT:    %[[S:.*]] = moai.accumulate %{{.*}}, %[[G]]#1
 // REPEAT-NEXT:    return %[[G]]#0, %[[S]]
 // REPEAT-LABEL: func.func private @stage0.update.each(
-// REPEAT:         %[[R:.*]] = moai.reduce_scatter
+// REPEAT:         %[[R:.*]] = moai.scatter_bucket
 // REPEAT-NEXT:    moai.optimizer %[[R]]

@@ -36,7 +36,7 @@
 // TIED:         %[[D1:.*]] = moai.contract {{.*}}moai.phase = "backward", moai.position = 1 : i64, moai.stage = 1
 // TIED:         %[[D0:.*]] = moai.contract {{.*}}moai.phase = "backward", moai.position = 0 : i64, moai.stage = 0
 // TIED-NOT:     kind = "add"
-// TIED:         %[[SUM:.*]]:2 = moai.all_reduce {{.*}} {axis = "tied", group_size = 2 : i64, moai.part = "update", stages = array<i64: 0, 1>}
+// TIED:         %[[SUM:.*]]:2 = moai.all_reduce {{.*}} {moai.part = "update", stages = array<i64: 0, 1>}
 // TIED:         return %{{.*}}, %[[SUM]]#0
 
 // However the adds are nested, each stage sums its own share first.
@@ -45,7 +45,7 @@
 // NESTED:         %[[D1:.*]] = moai.contract {{.*}}moai.position = 1 : i64, moai.stage = 0
 // NESTED:         %[[D0:.*]] = moai.contract {{.*}}moai.position = 0 : i64, moai.stage = 0
 // NESTED-NEXT:    %[[OWN:.*]] = moai.elementwise %[[D1]], %[[D0]] {kind = "add", moai.phase = "backward", moai.stage = 0 : i64}
-// NESTED:         moai.all_reduce {{.*}} {axis = "tied", group_size = 2 : i64, moai.part = "update", stages = array<i64: 0, 1>}
+// NESTED:         moai.all_reduce {{.*}} {moai.part = "update", stages = array<i64: 0, 1>}
 module attributes {moai.binding = array<i64: 2, 8, 1, 1>, moai.config = #moai.config<"num_stages=2,num_micro_batches=4">} {
   func.func @step(%x: !moai.tensor<[b, 4], f32> {moai.name = "x", moai.role = "input"}, %g: !moai.tensor<[b, 4], f32> {moai.name = "g", moai.role = "input"},
                   %w: !moai.tensor<[4, 4], f32> {moai.name = "w", moai.role = "parameter"}) -> (!moai.tensor<[b, 4], f32>, !moai.tensor<[4, 4], f32>) {

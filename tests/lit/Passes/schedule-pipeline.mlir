@@ -5,7 +5,7 @@
 
 // CHECK-NOT:   @step
 // CHECK-LABEL: func.func private @stage0.load(
-// CHECK:         moai.all_gather
+// CHECK:         moai.gather_bucket
 // CHECK-LABEL: func.func private @stage0.forward(
 // CHECK:         %[[F:.*]]:2 = call @block.forward
 // CHECK:         moai.send %[[F]]#0 {peer = 1 : i64}
@@ -15,7 +15,7 @@
 // CHECK:         call @block.backward
 // CHECK:         moai.accumulate
 // CHECK-LABEL: func.func private @stage0.update(
-// CHECK:         moai.reduce_scatter
+// CHECK:         moai.scatter_bucket
 // CHECK:         moai.optimizer
 // 1F1B: the first stage of two runs one forward ahead.
 // CHECK-LABEL: func.func @stage0(
