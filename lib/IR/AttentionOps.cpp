@@ -50,15 +50,6 @@ OpWork AttentionOp::getWork(const DimBinding &binding) {
   return work;
 }
 
-FactorMapping AttentionOp::getFactors() {
-  bool grouped = tensorOf(getQuery()).getShape()[1] != tensorOf(getKey()).getShape()[1];
-  std::string keyHeads = grouped ? "g" : "a";
-  FactorMapping mapping{{"basd", "b" + keyHeads + "td", "b" + keyHeads + "te"}, {"base", "bas"}};
-  if (getBias())
-    mapping.operands.push_back(std::string(tensorOf(getBias()).getRank(), '.'));
-  return mapping;
-}
-
 void AttentionOp::buildGradient(GradientBuilder &gradients) {
   SmallVector<Value> wanted{getQuery(), getKey(), getValue()};
   Value bias = getBias();

@@ -47,22 +47,6 @@ LogicalResult ElementwiseOp::verify() {
   return success();
 }
 
-FactorMapping ElementwiseOp::getFactors() {
-  FactorMapping mapping;
-  auto shape = tensorOf(getResult()).getShape();
-  std::string names = letters(shape.size());
-  for (Value input : getInputs()) {
-    auto from = tensorOf(input).getShape();
-    std::string operand = names.substr(shape.size() - from.size());
-    for (unsigned i = 0; i < from.size(); ++i)
-      if (from[i] != shape[i + shape.size() - from.size()])
-        operand[i] = '.';
-    mapping.operands.push_back(operand);
-  }
-  mapping.results = {names};
-  return mapping;
-}
-
 void ElementwiseOp::buildGradient(GradientBuilder &gradients) {
   Value gradient = gradients.getGradient(getResult());
   SymTensorType type = tensorOf(getResult());
@@ -142,11 +126,6 @@ void ElementwiseOp::buildGradient(GradientBuilder &gradients) {
 
 LogicalResult CastOp::verify() { return expectSameShape(*this, "result", tensorOf(getResult()), tensorOf(getInput())); }
 
-FactorMapping CastOp::getFactors() {
-  std::string names = letters(tensorOf(getInput()).getRank());
-  return {{names}, {names}};
-}
-
 void CastOp::buildGradient(GradientBuilder &gradients) {
   if (isFloating(tensorOf(getInput()).getElementType()) && gradients.needsGradient(getInput()))
     gradients.accumulate(getInput(), gradients.create<CastOp>(tensorOf(getInput()), gradients.getGradient(getResult())));
@@ -156,11 +135,6 @@ LogicalResult CopyOp::verify() {
   if (getInput().getType() != getResult().getType())
     return emitOpError() << "result has type " << getResult().getType() << ", expected " << getInput().getType();
   return success();
-}
-
-FactorMapping CopyOp::getFactors() {
-  std::string names = letters(tensorOf(getInput()).getRank());
-  return {{names}, {names}};
 }
 
 void CopyOp::buildGradient(GradientBuilder &gradients) {

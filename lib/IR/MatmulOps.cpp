@@ -67,16 +67,6 @@ OpWork ContractOp::getWork(const DimBinding &binding) {
   return work;
 }
 
-FactorMapping ContractOp::getFactors() {
-  Equation eq = split(getEquation());
-  FactorMapping mapping;
-  mapping.operands = {eq.lhs.str(), eq.rhs.str()};
-  if (getBias())
-    mapping.operands.push_back(eq.result.take_back(1).str());
-  mapping.results = {eq.result.str()};
-  return mapping;
-}
-
 void ContractOp::buildGradient(GradientBuilder &gradients) {
   Value gradient = gradients.getGradient(getResult());
   Equation eq = split(getEquation());
@@ -221,12 +211,6 @@ void DispatchOp::buildGradient(GradientBuilder &gradients) {
                                                      gradients.getSaved(getOrder()), gradients.getSaved(getInverse()), getChoices()));
 }
 
-FactorMapping DispatchOp::getFactors() {
-  // Rows mix all tokens, so only the width can be split without knowing the routing.
-  std::string width = letters(tensorOf(getInput()).getRank() - 1);
-  return {{"." + width, ".", "."}, {"." + width}};
-}
-
 LogicalResult CombineOp::verify() {
   SymTensorType input = tensorOf(getInput()), result = tensorOf(getResult());
   if (failed(expectRank(*this, "result", result, input.getRank())) ||
@@ -240,11 +224,6 @@ void CombineOp::buildGradient(GradientBuilder &gradients) {
     gradients.accumulate(getInput(),
                          gradients.create<DispatchOp>(tensorOf(getInput()), gradients.getGradient(getResult()),
                                                       gradients.getSaved(getOrder()), gradients.getSaved(getInverse()), getChoices()));
-}
-
-FactorMapping CombineOp::getFactors() {
-  std::string width = letters(tensorOf(getInput()).getRank() - 1);
-  return {{"." + width, ".", "."}, {"." + width}};
 }
 
 LogicalResult ExpertMatmulOp::verify() {
@@ -267,8 +246,6 @@ OpWork ExpertMatmulOp::getWork(const DimBinding &binding) {
   work.flops = 2.0 * tensorOf(getInput()).countElements(binding) * tensorOf(getResult()).getShape()[1].evaluate(binding);
   return work;
 }
-
-FactorMapping ExpertMatmulOp::getFactors() { return {{"rk", getTransposed() ? "enk" : "ekn", "e"}, {"rn"}}; }
 
 void ExpertMatmulOp::buildGradient(GradientBuilder &gradients) {
   Value gradient = gradients.getGradient(getResult());

@@ -41,13 +41,6 @@ bool moai::isLowPrecision(SymTensorType type) {
   return isa<FloatType>(element) && element.getIntOrFloatBitWidth() <= 16;
 }
 
-std::string moai::letters(unsigned count, char first) {
-  std::string text;
-  for (unsigned i = 0; i < count; ++i)
-    text += static_cast<char>(first + i);
-  return text;
-}
-
 OpWork moai::getStreamingWork(Operation *op, const DimBinding &binding) {
   OpWork work;
   work.kernel = OpKernel::Memory;

@@ -17,8 +17,6 @@ mlir::LogicalResult expectSameShape(mlir::Operation *op, llvm::StringRef what, S
 mlir::LogicalResult expectDimIndex(mlir::Operation *op, int64_t index, unsigned rank);
 
 bool isLowPrecision(SymTensorType type);
-/// One letter per dimension, from `a`.
-std::string letters(unsigned count, char first = 'a');
 
 } // namespace moai
 

@@ -12,6 +12,7 @@
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "moai/IR/DimList.h"
+#include "moai/IR/Factors.h"
 #include "moai/Plan/DeviceMesh.h"
 #include "moai/Plan/Dim.h"
 #include "moai/Plan/Work.h"
@@ -20,12 +21,6 @@
 
 namespace moai {
 class GradientBuilder;
-
-/// Letters of the factors of each operand's and each result's dimensions.
-struct FactorMapping {
-  llvm::SmallVector<std::string, 3> operands;
-  llvm::SmallVector<std::string, 2> results;
-};
 
 /// A kernel that reads each operand and writes each result once.
 OpWork getStreamingWork(mlir::Operation *op, const DimBinding &binding);

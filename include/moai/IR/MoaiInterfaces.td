@@ -50,12 +50,11 @@ def Moai_GradientOpInterface : OpInterface<"GradientOpInterface"> {
 def Moai_FactorOpInterface : OpInterface<"FactorOpInterface"> {
   let cppNamespace = "::moai";
   let description = [{
-    The op as an einsum-like mapping from dimensions to named factors. A factor that no result carries is summed over:
-    splitting it leaves partial sums.
+    What splitting the op along its dimensions means (IR/Factors.h). Every op has it, except those that aren't understood, calls, and those
+    that only exist because something was split. What isn't certain is whole.
   }];
   let methods = [
-    InterfaceMethod<"One letter per dimension of each operand and each result; `.` where the dimension can't be split.",
-      "::moai::FactorMapping", "getFactors", (ins)>,
+    InterfaceMethod<"Factors of the dimensions of all operands and results.", "::moai::OpFactors", "getFactors", (ins)>,
   ];
 }
 

@@ -38,21 +38,21 @@ def Moai_ContractOp : Moai_Op<"contract", [Pure, Work, Grad, Factors]> {
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_ConvolutionOp : Moai_Op<"convolution", [Pure, Work, Grad]> {
+def Moai_ConvolutionOp : Moai_Op<"convolution", [Pure, Work, Grad, Factors]> {
   let summary = "convolution of [n, c, spatial...] with [o, c/groups, spatial...]";
   let arguments = (ins Moai_AnyTensor:$input, Moai_AnyTensor:$weight, Optional<Moai_AnyTensor>:$bias, DenseI64ArrayAttr:$strides,
                        DenseI64ArrayAttr:$padding, DenseI64ArrayAttr:$dilation, I64Attr:$groups);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_TransposedConvolutionOp : Moai_Op<"transposed_convolution", [Pure, Work, Grad]> {
+def Moai_TransposedConvolutionOp : Moai_Op<"transposed_convolution", [Pure, Work, Grad, Factors]> {
   let summary = "what a convolution's gradient is to its input: [n, o, spatial...] spread by [o, c/groups, spatial...]";
   let arguments = (ins Moai_AnyTensor:$input, Moai_AnyTensor:$weight, Optional<Moai_AnyTensor>:$bias, DenseI64ArrayAttr:$strides,
                        DenseI64ArrayAttr:$padding, DenseI64ArrayAttr:$dilation, I64Attr:$groups);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_ConvolutionBackwardOp : Moai_Op<"convolution_backward", [Pure, Work]> {
+def Moai_ConvolutionBackwardOp : Moai_Op<"convolution_backward", [Pure, Work, Factors]> {
   let summary = "gradient of a convolution for its input or its weight";
   let description = [{ `wrt` is `input` or `weight`; the result has its shape. Both operands of the forward are kept for either. }];
   let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$input, Moai_AnyTensor:$weight, StrAttr:$wrt, DenseI64ArrayAttr:$strides,
@@ -81,7 +81,7 @@ def Moai_AttentionOp : Moai_AttentionBase<"attention", [Pure, Work, Grad, Factor
   let results = (outs Moai_AnyTensor:$result, Moai_AnyTensor:$logsumexp);
 }
 
-def Moai_AttentionBackwardOp : Moai_AttentionBase<"attention_backward", [Pure, Work]> {
+def Moai_AttentionBackwardOp : Moai_AttentionBase<"attention_backward", [Pure, Work, Factors]> {
   let summary = "gradients of attention for query, key, value and, if wanted, bias";
   let description = attentionDoc;
   let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$query, Moai_AnyTensor:$key, Moai_AnyTensor:$value,
@@ -117,20 +117,20 @@ def Moai_CopyOp : Moai_Op<"copy", [Pure, Streams, Grad, Factors]> {
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_ReduceOp : Moai_Op<"reduce", [Pure, Streams, Grad]> {
+def Moai_ReduceOp : Moai_Op<"reduce", [Pure, Streams, Grad, Factors]> {
   let summary = "reduction over some dimensions";
   let description = [{ `kind` is sum, mean, amax, amin, any, all, prod, var, norm, argmax or argmin. Reduced dimensions stay as 1 if `keep_dims`. }];
   let arguments = (ins Moai_AnyTensor:$input, StrAttr:$kind, DenseI64ArrayAttr:$dims, BoolAttr:$keep_dims);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_ScanOp : Moai_Op<"scan", [Pure, Streams, DeclareOpInterfaceMethods<Moai_GradientOpInterface, ["hasGradientRule"]>]> {
+def Moai_ScanOp : Moai_Op<"scan", [Pure, Streams, DeclareOpInterfaceMethods<Moai_GradientOpInterface, ["hasGradientRule"]>, Factors]> {
   let summary = "running reduction along one dimension";
   let arguments = (ins Moai_AnyTensor:$input, StrAttr:$kind, I64Attr:$dim);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_NormalizeOp : Moai_Op<"normalize", [Pure, Streams, Grad, AttrSizedOperandSegments]> {
+def Moai_NormalizeOp : Moai_Op<"normalize", [Pure, Streams, Grad, AttrSizedOperandSegments, Factors]> {
   let summary = "normalisation with optional scale and shift";
   let description = [{
     `kind` is `layer_norm` or `rms_norm` over the last `axes` dimensions, `group_norm` (`axes` groups) or `batch_norm`. The
@@ -140,7 +140,7 @@ def Moai_NormalizeOp : Moai_Op<"normalize", [Pure, Streams, Grad, AttrSizedOpera
   let results = (outs Moai_AnyTensor:$result, Moai_AnyTensor:$statistics);
 }
 
-def Moai_NormalizeBackwardOp : Moai_Op<"normalize_backward", [Pure, Streams]> {
+def Moai_NormalizeBackwardOp : Moai_Op<"normalize_backward", [Pure, Streams, Factors]> {
   let summary = "gradients of a normalisation for input and, if given, weight and bias";
   let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$input, Moai_AnyTensor:$statistics, Optional<Moai_AnyTensor>:$weight, StrAttr:$kind, I64Attr:$axes);
   let results = (outs Variadic<Moai_AnyTensor>:$gradients);
@@ -154,7 +154,7 @@ class Moai_PoolBase<string mnemonic, list<Trait> traits> : Moai_Op<mnemonic, tra
   }];
 }
 
-def Moai_PoolOp : Moai_PoolBase<"pool", [Pure, Streams, Grad]> {
+def Moai_PoolOp : Moai_PoolBase<"pool", [Pure, Streams, Grad, Factors]> {
   let summary = "largest or mean value of each window of [n, c, spatial...]";
   let description = poolDoc;
   let arguments = (ins Moai_AnyTensor:$input, StrAttr:$kind, DenseI64ArrayAttr:$window, DenseI64ArrayAttr:$strides,
@@ -162,7 +162,7 @@ def Moai_PoolOp : Moai_PoolBase<"pool", [Pure, Streams, Grad]> {
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_PoolBackwardOp : Moai_PoolBase<"pool_backward", [Pure, Streams]> {
+def Moai_PoolBackwardOp : Moai_PoolBase<"pool_backward", [Pure, Streams, Factors]> {
   let summary = "gradient of a pool for its operand; of equal maxima the first gets it";
   let description = poolDoc;
   let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$input, StrAttr:$kind, DenseI64ArrayAttr:$window,
@@ -170,32 +170,32 @@ def Moai_PoolBackwardOp : Moai_PoolBase<"pool_backward", [Pure, Streams]> {
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_SoftmaxOp : Moai_Op<"softmax", [Pure, Streams, Grad]> {
+def Moai_SoftmaxOp : Moai_Op<"softmax", [Pure, Streams, Grad, Factors]> {
   let summary = "softmax, or its logarithm, along one dimension";
   let arguments = (ins Moai_AnyTensor:$input, I64Attr:$dim, BoolAttr:$log);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_SoftmaxBackwardOp : Moai_Op<"softmax_backward", [Pure, Streams]> {
+def Moai_SoftmaxBackwardOp : Moai_Op<"softmax_backward", [Pure, Streams, Factors]> {
   let summary = "gradient of softmax, from its result";
   let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$output, I64Attr:$dim, BoolAttr:$log);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_DropoutOp : Moai_Op<"dropout", [Pure, Streams, Grad, Random]> {
+def Moai_DropoutOp : Moai_Op<"dropout", [Pure, Streams, Grad, Random, Factors]> {
   let summary = "dropout with probability p; the mask is kept for the backward";
   let arguments = (ins Moai_AnyTensor:$input, F64Attr:$p, StreamAttr:$stream);
   let results = (outs Moai_AnyTensor:$result, Moai_AnyTensor:$mask);
 }
 
-def Moai_CrossEntropyOp : Moai_Op<"cross_entropy", [Pure, Streams, Grad]> {
+def Moai_CrossEntropyOp : Moai_Op<"cross_entropy", [Pure, Streams, Grad, Factors]> {
   let summary = "cross entropy of [rows, classes] logits against class indices";
   let description = [{ The second result is the logarithm of the softmax and the third the number of targets that count, which the backward reads. }];
   let arguments = (ins Moai_AnyTensor:$logits, Moai_AnyTensor:$target, StrAttr:$reduction, I64Attr:$ignore_index, F64Attr:$label_smoothing);
   let results = (outs Moai_AnyTensor:$loss, Moai_AnyTensor:$log_probabilities, Moai_AnyTensor:$counted);
 }
 
-def Moai_CrossEntropyBackwardOp : Moai_Op<"cross_entropy_backward", [Pure, StreamsWithTemporary]> {
+def Moai_CrossEntropyBackwardOp : Moai_Op<"cross_entropy_backward", [Pure, StreamsWithTemporary, Factors]> {
   let summary = "gradient of the cross entropy for its logits";
   let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$log_probabilities, Moai_AnyTensor:$target, Moai_AnyTensor:$counted, StrAttr:$reduction, I64Attr:$ignore_index, F64Attr:$label_smoothing);
   let results = (outs Moai_AnyTensor:$result);
@@ -205,39 +205,39 @@ def Moai_CrossEntropyBackwardOp : Moai_Op<"cross_entropy_backward", [Pure, Strea
 // Views and joins
 //===----------------------------------------------------------------------===//
 
-def Moai_ReshapeOp : Moai_Op<"reshape", [Pure, Work, View, Grad]> {
+def Moai_ReshapeOp : Moai_Op<"reshape", [Pure, Work, View, Grad, Factors]> {
   let summary = "the same elements in row-major order under other dimensions; copies where strides don't allow a view";
   let arguments = (ins Moai_AnyTensor:$input);
   let results = (outs Moai_AnyTensor:$result);
   let hasFolder = 1;
 }
 
-def Moai_ComplexViewOp : Moai_Op<"complex_view", [Pure, Work, View, Grad]> {
+def Moai_ComplexViewOp : Moai_Op<"complex_view", [Pure, Work, View, Grad, Factors]> {
   let summary = "pairs of reals, in a last dimension of 2, as complex numbers, or the other way round";
   let arguments = (ins Moai_AnyTensor:$input);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_DetachOp : Moai_Op<"detach", [Pure, Work, View]> {
+def Moai_DetachOp : Moai_Op<"detach", [Pure, Work, View, Factors]> {
   let summary = "the same tensor, through which no gradient passes";
   let arguments = (ins Moai_AnyTensor:$input);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_TransposeOp : Moai_Op<"transpose", [Pure, Work, View, Grad]> {
+def Moai_TransposeOp : Moai_Op<"transpose", [Pure, Work, View, Grad, Factors]> {
   let summary = "dimension i of the result is dimension permutation[i] of the operand";
   let arguments = (ins Moai_AnyTensor:$input, DenseI64ArrayAttr:$permutation);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_ExpandOp : Moai_Op<"expand", [Pure, Work, View, Grad]> {
+def Moai_ExpandOp : Moai_Op<"expand", [Pure, Work, View, Grad, Factors]> {
   let summary = "repeats dimensions of size 1 without copying; new leading dimensions may appear";
   let arguments = (ins Moai_AnyTensor:$input);
   let results = (outs Moai_AnyTensor:$result);
   let hasFolder = 1;
 }
 
-def Moai_SliceOp : Moai_Op<"slice", [Pure, Work, View, Grad]> {
+def Moai_SliceOp : Moai_Op<"slice", [Pure, Work, View, Grad, Factors]> {
   let summary = "positions start, start + step, ... of one dimension; the result says how many";
   let description = [{ `start` is a dimension in its textual form, so that a slice from the end follows the sequence. }];
   let arguments = (ins Moai_AnyTensor:$input, I64Attr:$dim, StrAttr:$start, I64Attr:$step);
@@ -245,19 +245,19 @@ def Moai_SliceOp : Moai_Op<"slice", [Pure, Work, View, Grad]> {
   let hasFolder = 1;
 }
 
-def Moai_InsertSliceOp : Moai_Op<"insert_slice", [Pure, Streams, Grad]> {
+def Moai_InsertSliceOp : Moai_Op<"insert_slice", [Pure, Streams, Grad, Factors]> {
   let summary = "the first operand with one slice replaced by the second";
   let arguments = (ins Moai_AnyTensor:$into, Moai_AnyTensor:$source, I64Attr:$dim, StrAttr:$start, I64Attr:$step);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_ConcatOp : Moai_Op<"concat", [Pure, Streams, Grad]> {
+def Moai_ConcatOp : Moai_Op<"concat", [Pure, Streams, Grad, Factors]> {
   let summary = "joins along one dimension";
   let arguments = (ins Variadic<Moai_AnyTensor>:$inputs, I64Attr:$dim);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_PadOp : Moai_Op<"pad", [Pure, Streams, Grad]> {
+def Moai_PadOp : Moai_Op<"pad", [Pure, Streams, Grad, Factors]> {
   let summary = "embeds the operand in zeros: its element 0 lands at `start` of dimension `dim`, further ones `step` apart";
   let arguments = (ins Moai_AnyTensor:$input, I64Attr:$dim, StrAttr:$start, I64Attr:$step);
   let results = (outs Moai_AnyTensor:$result);
@@ -267,33 +267,33 @@ def Moai_PadOp : Moai_Op<"pad", [Pure, Streams, Grad]> {
 // Sources and indices
 //===----------------------------------------------------------------------===//
 
-def Moai_GenerateOp : Moai_Op<"generate", [Pure, Streams, Random]> {
+def Moai_GenerateOp : Moai_Op<"generate", [Pure, Streams, Random, Factors]> {
   let summary = "a tensor made of nothing: arange (start, step), full (value), empty, tril, or random";
   let arguments = (ins StrAttr:$kind, DefaultValuedAttr<DenseF64ArrayAttr, "{}">:$scalars, StreamAttr:$stream);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_EmbeddingOp : Moai_Op<"embedding", [Pure, Work, Grad]> {
+def Moai_EmbeddingOp : Moai_Op<"embedding", [Pure, Work, Grad, Factors]> {
   let summary = "rows of a [vocabulary, width] table";
   let description = [{ The gradient of row `padding_index` is zero; -1 means no such row. }];
   let arguments = (ins Moai_AnyTensor:$weight, Moai_AnyTensor:$indices, I64Attr:$padding_index);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_EmbeddingBackwardOp : Moai_Op<"embedding_backward", [Pure, Streams]> {
+def Moai_EmbeddingBackwardOp : Moai_Op<"embedding_backward", [Pure, Streams, Factors]> {
   let summary = "gradient of an embedding for its table";
   let arguments = (ins Moai_AnyTensor:$gradient, Moai_AnyTensor:$indices, I64Attr:$padding_index);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_GatherOp : Moai_Op<"gather", [Pure, Work, Grad]> {
+def Moai_GatherOp : Moai_Op<"gather", [Pure, Work, Grad, Factors]> {
   let summary = "elements of the first operand at the indices";
   let description = [{ `kind` is `index` (one index tensor per entry of `dims`, broadcast together), `gather` or `index_select` (along dims[0]). }];
   let arguments = (ins Moai_AnyTensor:$input, Variadic<Moai_AnyTensor>:$indices, StrAttr:$kind, DenseI64ArrayAttr:$dims);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_ScatterOp : Moai_Op<"scatter", [Pure, Streams, Grad]> {
+def Moai_ScatterOp : Moai_Op<"scatter", [Pure, Streams, Grad, Factors]> {
   let summary = "the first operand with elements at the indices replaced by, or increased by, the last operand";
   let description = [{ `kind` as in gather, `accumulate` adds. `scalars` holds the value where no tensor of values is given. }];
   let arguments = (ins Moai_AnyTensor:$into, Variadic<Moai_AnyTensor>:$inputs, StrAttr:$kind, DenseI64ArrayAttr:$dims, BoolAttr:$accumulate,
@@ -301,13 +301,13 @@ def Moai_ScatterOp : Moai_Op<"scatter", [Pure, Streams, Grad]> {
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_SortOp : Moai_Op<"sort", [Pure, Streams, Grad]> {
+def Moai_SortOp : Moai_Op<"sort", [Pure, Streams, Grad, Factors]> {
   let summary = "largest `k` (or all, if k is 0) along one dimension, with their indices";
   let arguments = (ins Moai_AnyTensor:$input, I64Attr:$dim, I64Attr:$k, BoolAttr:$descending);
   let results = (outs Moai_AnyTensor:$values, Moai_AnyTensor:$indices);
 }
 
-def Moai_HistogramOp : Moai_Op<"histogram", [Pure, Streams]> {
+def Moai_HistogramOp : Moai_Op<"histogram", [Pure, Streams, Factors]> {
   let summary = "counts in equal bins";
   let arguments = (ins Moai_AnyTensor:$input, F64Attr:$low, F64Attr:$high);
   let results = (outs Moai_AnyTensor:$result);
@@ -317,7 +317,7 @@ def Moai_HistogramOp : Moai_Op<"histogram", [Pure, Streams]> {
 // Experts
 //===----------------------------------------------------------------------===//
 
-def Moai_RouteOp : Moai_Op<"route", [Pure, Streams]> {
+def Moai_RouteOp : Moai_Op<"route", [Pure, Streams, Factors]> {
   let summary = "orders the (token, choice) rows by expert";
   let description = [{
     From [tokens, choices] expert numbers: `order`, the flat (token x choices + choice) positions sorted by expert; `inverse`,
@@ -339,7 +339,7 @@ def Moai_ExpertMatmulOp : Moai_Op<"expert_matmul", [Pure, Work, Grad, Factors]> 
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_ExpertOuterOp : Moai_Op<"expert_outer", [Pure, Work]> {
+def Moai_ExpertOuterOp : Moai_Op<"expert_outer", [Pure, Work, Factors]> {
   let summary = "per expert, the product of [rows, m] transposed with [rows, n]: [experts, m, n]";
   let arguments = (ins Moai_AnyTensor:$lhs, Moai_AnyTensor:$rhs, Moai_AnyTensor:$offsets);
   let results = (outs Moai_AnyTensor:$result);
@@ -433,19 +433,19 @@ def Moai_AllReduceOp : Moai_Op<"all_reduce", []> {
   }]>];
 }
 
-def Moai_AccumulateOp : Moai_Op<"accumulate", [AttrSizedOperandSegments, Streams, InPlace]> {
+def Moai_AccumulateOp : Moai_Op<"accumulate", [AttrSizedOperandSegments, Streams, InPlace, Factors]> {
   let summary = "adds a micro-batch's gradients to those of the micro-batches before it, in place";
   let arguments = (ins Variadic<Moai_AnyTensor>:$accumulators, Variadic<Moai_AnyTensor>:$gradients);
   let results = (outs Variadic<Moai_AnyTensor>:$outputs);
 }
 
-def Moai_SquaredNormOp : Moai_Op<"squared_norm", [Pure, Streams]> {
+def Moai_SquaredNormOp : Moai_Op<"squared_norm", [Pure, Streams, Factors]> {
   let summary = "sum of the squares of all elements of all operands";
   let arguments = (ins Variadic<Moai_AnyTensorOrStack>:$inputs);
   let results = (outs Moai_AnyTensor:$result);
 }
 
-def Moai_OptimizerOp : Moai_Op<"optimizer", [AttrSizedOperandSegments, Streams, InPlace]> {
+def Moai_OptimizerOp : Moai_Op<"optimizer", [AttrSizedOperandSegments, Streams, InPlace, Factors]> {
   let summary = "one update of whole tensors or of flat shards";
   let description = [{
     Takes gradients, parameters (or their masters) and as many states of each as the policy's optimizer keeps: first moments
