@@ -254,6 +254,9 @@ static void convolution(Lowering &l) {
     if (values.empty())
       values.push_back(defaultValue);
     values.resize(spatial, values.back());
+    for (int64_t value : values)
+      if (value < 0 || value > INT32_MAX)
+        l.fail(absl::StrCat("has ", value, " in its ", name, "; expected a size from 0 to ", INT32_MAX));
     return values;
   };
   auto strides = perDimension("stride", 1), padding = perDimension("padding", 0), dilation = perDimension("dilation", 1);

@@ -91,15 +91,19 @@ static void pool(Lowering &l) {
     if (values.empty())
       values.assign(otherwise.begin(), otherwise.end());
     values.resize(spatial, values.back());
+    for (int64_t value : values)
+      if (value < 0 || value > INT32_MAX)
+        l.fail(absl::StrCat("has ", value, " in its ", name, "; expected a size from 0 to ", INT32_MAX));
     return values;
   };
   auto window = perDimension("kernel_size", {1});
   auto strides = perDimension("stride", window), padding = perDimension("padding", {0});
   bool countsPadding = l.flag("count_include_pad", true);
-  // An average over a window that reaches beyond its padding (ceil_mode) counts what lies on it, but not what lies beyond.
+  // An average over a window that reaches beyond its padding (ceil_mode) counts what lies on it, but not what lies beyond. In doubles,
+  // since a file may claim any size.
   for (size_t i = 0; !isMax && countsPadding && i < spatial; ++i)
-    if ((l.outputMeta(0).sizes[i + 2].value - 1) * strides[i] + window[i] >
-        l.graph.dims.hint(l.dims(l.tensor("self"))[i + 2]) + 2 * padding[i])
+    if ((static_cast<double>(l.outputMeta(0).sizes[i + 2].value) - 1) * static_cast<double>(strides[i]) + static_cast<double>(window[i]) >
+        static_cast<double>(l.graph.dims.hint(l.dims(l.tensor("self"))[i + 2])) + 2.0 * static_cast<double>(padding[i]))
       return l.lowerOpaque();
   emitPool(l, isMax ? "max" : "avg", window, strides, padding, perDimension("dilation", {1}), countsPadding);
 }

@@ -245,6 +245,14 @@ class Nodes(BadInput):
         self.refuse_nodes("pads by -9223372036854775808, expected 2^48 at most",
                           self.node("pad.default", "x", [256, 64], self=table, pad={"as_ints": [-2**63, 0]}))
 
+    def test_windows(self):
+        for target, name, number in (("avg_pool2d", "stride", 2**63 - 1), ("avg_pool2d", "kernel_size", -1), ("conv2d", "padding", 2**62)):
+            def edit(model):
+                node = next(node for node in graph(model)["nodes"] if node["target"] == f"torch.ops.aten.{target}.default")
+                next(argument for argument in node["inputs"] if argument["name"] == name)["arg"] = {"as_ints": [number, number]}
+            self.refuse_model(f"has {number} in its {name}; expected a size from 0 to 2147483647",
+                              self.edit_model(edit, GRAPHS / "family-cnn.pt2"))
+
     def test_names(self):
         table = {"as_tensor": {"name": self.TABLE}}
         self.refuse_nodes(f"defines tensor '{self.TABLE}', which is already there", self.node("alias.default", self.TABLE, [256, 64], self=table))
