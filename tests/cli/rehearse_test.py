@@ -243,6 +243,13 @@ class InexactSplits(TrainingTestCase):
             self.assertLess(done.errors.index("not exactly"), done.errors.index("train: true"))
         self.assertEqual(self.train("--steps=3", "--accelerator=none", model="family-cnn", data=images, batch=6).warnings, [])
 
+    def test_without_data(self):
+        for where, warns in (("--config=data_parallel=2", True), ("--config=num_micro_batches=2", True), ("--config=num_stages=1", False)):
+            done = self.outcome(where, model="family-cnn", data=None, batch=6)
+            self.assertEqual(done.code, 0, done)
+            self.assertEqual([w.endswith("so this split step is not exactly the step of the whole batch") for w in done.warnings], [True] * warns, done)
+        self.assertEqual(self.outcome("--config=data_parallel=2", data=None).warnings, [])
+
     def test_a_loss_of_another_form(self):
         sizes = {"x": 5, "values": 3, "shares": 3, "flags": 3}
         write_safetensors(self.folder / "numbers.safetensors", {name: tensor_of("F32", [12, size], [(7 * k % 11) / 11 for k in range(12 * size)]) for name, size in sizes.items()})

@@ -3,11 +3,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "moai/Execute/TrainingRun.h"
+#include "moai/Execute/TrainingLoop.h"
 #include "moai/IR/Moai.h"
 #include "moai/Passes/Pipelines.h"
+#include "moai/Passes/SplitLoss.h"
 #include "moai/Planner/Planner.h"
 #include "moai/Support/CommandLine.h"
+#include "moai/Support/Log.h"
 
 using namespace moai;
 
@@ -58,6 +60,21 @@ static absl::Status writeStep(const std::string &path, const TrainingRun &traini
   return writeSafetensors(path, tensors);
 }
 
+// One line for each reason for which a split step is not exactly that of the whole batch.
+static void warnOfInexactSplit(const std::string &ofLoss, const std::vector<ModelInput> &inputs, const ModelTensors &tensors,
+                               const ParallelConfig &config) {
+  int64_t parts = config.numMicroBatches * config.dataParallel;
+  if (parts == 1)
+    return;
+  if (!ofLoss.empty())
+    logWarning(absl::StrCat(ofLoss, ", so this split step is not exactly the step of the whole batch"));
+  Batch batch;
+  for (const ModelInput &input : inputs)
+    batch[input.name] = tensors.find(input.name)->tensor;
+  if (std::string ofLabels = describeUnequalParts(inputs, batch, parts); !ofLabels.empty())
+    logWarning(ofLabels);
+}
+
 static absl::Status runSteps(const RunRequest &request) {
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
   auto model = loadModel(request, context);
@@ -67,6 +84,8 @@ static absl::Status runSteps(const RunRequest &request) {
     return absl::Status(status.code(), absl::StrCat(request.model, ": ", status.message()));
   };
   mlir::ModuleOp graph = *model->module;
+  std::string inexactLoss = describeInexactSplit(graph);
+  std::vector<ModelInput> inputs = describeInputs(graph);
   if (absl::Status status = buildTrainingGraph(graph); !status.ok())
     return ofModel(status);
   if (absl::Status status =
@@ -85,6 +104,7 @@ static absl::Status runSteps(const RunRequest &request) {
   auto training = TrainingRun::create(tensors, **program, options);
   if (!training.ok())
     return ofModel(training.status());
+  warnOfInexactSplit(inexactLoss, inputs, tensors, training->devices().config());
 
   TrainingRun::Step last;
   int64_t steps = request.steps.value_or(1);

@@ -48,6 +48,10 @@ struct TrainingOutcome {
   bool wasStopped = false;
 };
 
+/// Replicas and micro-batches each take the mean over what counts of theirs; that is the whole batch's mean where all have as much. A
+/// sentence where they don't, as some labels are ignored; empty otherwise, also of one part.
+std::string describeUnequalParts(llvm::ArrayRef<ModelInput> inputs, const Batch &batch, int64_t parts);
+
 /// FailedPrecondition, in one sentence, if a training can't go on from a checkpoint: that is of other data, another optimizer, seed or
 /// order, or already has more steps.
 absl::Status checkResumable(const TrainingProgress &from, const DataSource &data, const TrainingOptions &options);

@@ -48,12 +48,7 @@ void Loop::resume(const TrainingProgress &from) {
   progress.samples = from.samples;
 }
 
-// Replicas and micro-batches each take the mean over what counts of theirs; that is the whole batch's mean where all have as much.
-void Loop::warnOfUnequalParts(const Batch &batch) {
-  const ParallelConfig &config = run.devices().config();
-  int64_t parts = config.numMicroBatches * config.dataParallel;
-  if (hasWarned || parts == 1 || !callbacks.onWarning)
-    return;
+std::string moai::describeUnequalParts(llvm::ArrayRef<ModelInput> inputs, const Batch &batch, int64_t parts) {
   for (const ModelInput &input : inputs) {
     if (input.use != InputUse::Targets || !input.hasSamples() || input.perSample.front() == 0)
       continue;
@@ -62,12 +57,22 @@ void Loop::warnOfUnequalParts(const Batch &batch) {
     auto countIgnored = [&](int64_t part) {
       return llvm::count(values.slice(part * length, length), static_cast<double>(input.ignoredId));
     };
-    for (int64_t part = 1; part < parts && !hasWarned; ++part)
-      hasWarned = countIgnored(part) != countIgnored(0);
-    if (hasWarned)
-      callbacks.onWarning(absl::StrCat("parts of the batch have unequal numbers of labels that count in '", input.name,
-                                       "', and the step is the mean of the parts' means, which is not the mean of the whole batch"));
+    for (int64_t part = 1; part < parts; ++part)
+      if (countIgnored(part) != countIgnored(0))
+        return absl::StrCat("parts of the batch have unequal numbers of labels that count in '", input.name,
+                            "', and the step is the mean of the parts' means, which is not the mean of the whole batch");
   }
+  return "";
+}
+
+void Loop::warnOfUnequalParts(const Batch &batch) {
+  const ParallelConfig &config = run.devices().config();
+  if (hasWarned || !callbacks.onWarning)
+    return;
+  std::string warning = describeUnequalParts(inputs, batch, config.numMicroBatches * config.dataParallel);
+  hasWarned = !warning.empty();
+  if (hasWarned)
+    callbacks.onWarning(warning);
 }
 
 absl::Status Loop::step() {
